@@ -1,0 +1,36 @@
+# What a developer does. Needs Python 3.11 or newer and make; all else goes to .venv/.
+
+BIN := .venv/bin
+LOCK := $(BIN)/uv pip compile --no-config --universal --generate-hashes --custom-compile-command "make lock" --quiet
+
+.PHONY: help setup serve test lint lock browser
+
+help: ## Show this list
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## Make .venv/ with everything pinned; PYTHON=… chooses the interpreter
+	@tools/setup.sh
+
+serve: setup ## Serve the agents in handlers/; HOST=… and PORT=… are honoured
+	@exec $(BIN)/parley serve $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)")
+
+test: lint ## Lint, then run all tests; ARGS=… goes to pytest
+	@$(BIN)/pytest $(ARGS)
+
+lint: setup ## Check style, types and layers
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+lock: $(BIN)/uv ## Pin the requirements anew; ARGS=--upgrade takes newer versions
+	@$(LOCK) $(ARGS) requirements/build.in -o requirements/build.txt
+	@$(LOCK) $(ARGS) pyproject.toml -o requirements/base.txt
+	@$(LOCK) $(ARGS) pyproject.toml --all-extras -c requirements/base.txt -c requirements/build.txt -o requirements/dev.txt
+
+# Only where there is none yet: a broken lock must not stop its repair.
+$(BIN)/uv:
+	@tools/setup.sh
+
+browser: ## Install Debian's Chromium, if it is not there
+	@tools/need-chromium.sh

@@ -1,0 +1,1 @@
+"""Parley: write conversational agents as plain async Python handlers."""

@@ -1,0 +1,1 @@
+"""What agent authors hold in their hands."""

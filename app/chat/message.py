@@ -1,0 +1,146 @@
+"""Messages: what a user said, and what an agent says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from app.protocol import events
+from app.protocol.events import Event
+from app.protocol.inputs import MessageInput, Part, TextPart
+from app.runtime import context
+from app.runtime.turn import Turn
+
+
+class Message:
+    """A message of the conversation.
+
+    One that a handler receives holds what the user said: `content` is its text, `parts` its AG-UI input parts
+    if it had any. One that a handler makes is shown by `send`, or piece by piece by `stream_token`.
+    """
+
+    def __init__(
+        self,
+        content: str = "",
+        author: str | None = None,
+        *,
+        metadata: dict[str, Any] | None = None,
+        id: str | None = None,  # noqa: A002  # the name authors know
+    ) -> None:
+        if not isinstance(content, str):
+            raise TypeError(f"content is a {type(content).__name__}, not a string: str() or json.dumps() it")
+        self.content = content
+        self.author = author
+        self.metadata = dict(metadata or {})
+        self.id = id or ""
+        self.parts: list[dict[str, Any]] = []
+        self.command: str | None = None
+        self._shown = False
+        self._open = False
+
+    @classmethod
+    def incoming(cls, said: MessageInput) -> Self:
+        """The message a user sent."""
+        content = said.content
+        text = content if isinstance(content, str) else _text(content)
+        message = cls(text, "user", metadata=said.metadata, id=said.id)
+        if not isinstance(content, str):
+            message.parts = [part.wire() for part in content]
+        message.command = said.command
+        message._shown = True
+        return message
+
+    async def send(self) -> Self:
+        """Show the message, or end its streaming. Returns itself, without waiting for the store.
+
+        A message sent without content is open: `stream_token` adds to it until `update` or the turn's end.
+        Raises: OutsideTurn.
+        """
+        turn = context.turn()
+        if self._open:
+            await self._close(turn)
+        elif self._shown:
+            await self.update()
+        elif self.content:
+            self._shown = True
+            shown = events.text_message(self._named(turn), self.content, name=self.author, metadata=self._metadata())
+            await turn.emit(shown, size=len(self.content) + 256)
+        else:
+            await self._start(turn)
+        return self
+
+    async def stream_token(self, token: str) -> None:
+        """Add to the content and show it; pieces that come close together are joined on their way.
+
+        Added to a message that was sent with content, it shows at the next `update` or the turn's end.
+        Raises: OutsideTurn.
+        """
+        turn = context.turn()
+        if not isinstance(token, str):
+            raise TypeError(f"a token is a string, not {type(token).__name__}")
+        if not self._shown:
+            await self._start(turn)
+        self.content += token
+        if self._open:
+            await turn.stream(self.id, token)
+        else:
+            turn.opened(self.id, self._updated())
+
+    async def update(self) -> None:
+        """Show the content as it is now, or end the streaming if nothing else changed.
+
+        Raises: OutsideTurn; ValueError if the content is longer than 256 KiB.
+        """
+        turn = context.turn()
+        if self._open:
+            await self._close(turn)
+        else:
+            self._shown = True
+            self._named(turn)
+            turn.closed(self.id)
+            await turn.emit([self._updated()], size=len(self.content) + 256)
+
+    async def remove(self) -> None:
+        """Take the message out of the conversation. Raises: OutsideTurn."""
+        turn = context.turn()
+        if self._open:
+            await self._close(turn)
+        await turn.emit([events.message_removed(self._named(turn))])
+
+    async def _start(self, turn: Turn) -> None:
+        self._shown = self._open = True
+        start = events.text_start(self._named(turn), name=self.author, metadata=self._metadata())
+        turn.opened(self.id, events.text_end(self.id))
+        await turn.emit([start])
+        if self.content:
+            await turn.stream(self.id, self.content)
+
+    async def _close(self, turn: Turn) -> None:
+        self._open = False
+        turn.closed(self.id)
+        await turn.emit([events.text_end(self.id)])
+
+    def _named(self, turn: Turn) -> str:
+        if not self.id:
+            self.id = turn.new_id()
+        return self.id
+
+    def _metadata(self) -> dict[str, Any] | None:
+        return {"parley": self.metadata} if self.metadata else None
+
+    def _updated(self) -> Event:
+        fields = {"name": self.author, "metadata": self._metadata()}
+        given = {name: value for name, value in fields.items() if value is not None}
+        return events.message_updated(self.id, self.content, **given)
+
+
+class ErrorMessage(Message):
+    """A message that says what went wrong; shown as an error."""
+
+    def __init__(self, content: str = "", author: str | None = None, **fields: Any) -> None:
+        super().__init__(content, author, **fields)
+        self.metadata["error"] = True
+
+
+def _text(parts: Sequence[Part]) -> str:
+    return "\n".join(part.text for part in parts if isinstance(part, TextPart))

@@ -1,0 +1,1 @@
+"""What touches sockets: it authenticates, takes inputs to the store and brings events out of it."""

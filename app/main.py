@@ -1,0 +1,138 @@
+"""Builds the parts of one worker and joins them; the only place that knows them all."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+
+from app import logs
+from app.errors import ConfigError
+from app.executor import BoundedExecutor, install, uninstall
+from app.gateway.auth import Authenticator
+from app.gateway.endpoint import Endpoint
+from app.gateway.health import Health
+from app.runtime.registry import Registry
+from app.runtime.supervisor import Supervisor
+from app.settings import Settings
+from app.store.redis import RedisStore
+
+log = logs.get(__name__)
+
+STORE_WITHIN = 30.0
+"""Seconds a starting worker waits for its store."""
+
+KINDS = frozenset({"message", "cancel", "end"})
+"""The inputs this server works on."""
+
+
+class Agents:
+    """What the gateway may know of the agents."""
+
+    def __init__(self, registry: Registry, default: str | None) -> None:
+        """Raises: ConfigError if `default` names no agent."""
+        self._agents = registry.agents
+        if default is not None and default not in self._agents:
+            raise ConfigError(f"PARLEY_DEFAULT_AGENT: there is no agent {default}, only {', '.join(self._agents)}")
+        self.default = default or min(self._agents, default=None)
+
+    def has(self, agent: str) -> bool:
+        """Whether there is an agent of this name."""
+        return agent in self._agents
+
+    def starts(self, agent: str) -> bool:
+        """Whether the agent wants a turn of its own when a session is made."""
+        return "chat_start" in self._agents[agent].hooks
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Name and description of every agent, by name."""
+        return [{"name": a.name, "description": a.description} for a in sorted(self._agents.values(), key=_name)]
+
+
+class Worker:
+    """One worker's parts, and the order in which they begin and end."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        if settings.redis_url is None:
+            raise ConfigError("REDIS_URL: a worker needs a store")
+        self.id = secrets.token_hex(6)
+        self._settings = settings
+        self._registry = registry
+        self._executor = BoundedExecutor(
+            settings.executor_threads, settings.executor_queue, settings.executor_slow_after
+        )
+        self.store = RedisStore(settings.redis_url.get_secret_value(), settings, self.id)
+        self.supervisor = Supervisor(self.store, registry, settings, self.id)
+        self.endpoint = Endpoint(
+            store=self.store,
+            authenticator=Authenticator(settings),
+            directory=Agents(registry, settings.default_agent),
+            settings=settings,
+            worker=self.id,
+            kinds=KINDS,
+        )
+        self.health = Health(self.store.ready)
+        self._drained = False
+
+    async def start(self) -> None:
+        """Connect, run the agents' startup handlers, take sessions. Raises: ConfigError."""
+        structlog.contextvars.bind_contextvars(worker=self.id)
+        install(self._executor, asyncio.get_running_loop())
+        try:
+            async with asyncio.timeout(STORE_WITHIN):
+                await self.store.start()
+        except TimeoutError:
+            raise ConfigError(f"REDIS_URL: the store did not answer within {STORE_WITHIN:g} s") from None
+        for hook in self._registry.startup:
+            await hook()
+        self.supervisor.start()
+        log.info("worker_started", agents=sorted(self._registry.agents))
+
+    async def drain(self) -> None:
+        """Be unready, let turns end, hand the others over, say bye to every socket."""
+        if self._drained:
+            return
+        self._drained = True
+        self.health.draining = True
+        log.info("worker_draining", sessions=self.supervisor.running)
+        await self.supervisor.drain(self._settings.drain_timeout)
+        await self.endpoint.drain()
+
+    async def stop(self) -> None:
+        """End what is left, in the reverse order of the start."""
+        await self.drain()
+        for hook in self._registry.shutdown:
+            await hook()
+        await self.supervisor.stop()
+        await self.store.stop()
+        uninstall()
+        self._executor.shutdown()
+        log.info("worker_stopped")
+
+
+def create_app(settings: Settings, registry: Registry) -> FastAPI:
+    """The application of one worker. `app.state.worker` is its Worker. Raises: ConfigError."""
+    worker = Worker(settings, registry)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+        await worker.start()
+        try:
+            yield {}
+        finally:
+            await worker.stop()
+
+    app = FastAPI(title="Parley", lifespan=lifespan, openapi_url=None)
+    app.state.worker = worker
+    app.router.routes.append(worker.endpoint.route("/ws"))
+    app.include_router(worker.health.router)
+    return app
+
+
+def _name(agent: Any) -> str:
+    return str(agent.name)

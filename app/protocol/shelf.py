@@ -1,0 +1,60 @@
+"""What a fold keeps: things by key, in the order they came, bounded in count and in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, Generic, TypeVar
+
+from app.protocol.values import size
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Shelf(Generic[K]):
+    """JSON objects by key, oldest first. Past a bound the oldest goes, one that is not `spared` before one that is."""
+
+    def __init__(self, most: int, most_bytes: int, spared: Callable[[K], bool] = lambda _: False) -> None:
+        self._most = most
+        self._most_bytes = most_bytes
+        self._spared = spared
+        self._things: dict[K, dict[str, Any]] = {}
+        self._sizes: dict[K, int] = {}
+        self._bytes = 0
+        self.lost = False
+        """Whether anything had to go."""
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._things
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._things.values())
+
+    def get(self, key: K) -> dict[str, Any] | None:
+        """The object under `key`."""
+        return self._things.get(key)
+
+    def size(self, key: K) -> int:
+        """The JSON bytes of the object under `key`. Raises: KeyError."""
+        return self._sizes[key]
+
+    def put(self, key: K, thing: dict[str, Any]) -> None:
+        """Keep `thing`: at the end, or in the place of the one that has its key."""
+        self._things[key] = thing
+        self.grown(key, size(thing) - self._sizes.setdefault(key, 0))
+
+    def grown(self, key: K, by: int) -> None:
+        """The object under `key` has become `by` bytes larger where it stands."""
+        self._sizes[key] += by
+        self._bytes += by
+        while len(self._things) > 1 and (len(self._things) > self._most or self._bytes > self._most_bytes):
+            self.drop(self._next_to_go(key))
+            self.lost = True
+
+    def drop(self, key: K) -> None:
+        """Forget the object under `key`, if there is one."""
+        if self._things.pop(key, None) is not None:
+            self._bytes -= self._sizes.pop(key)
+
+    def _next_to_go(self, kept: K) -> K:
+        others = [key for key in self._things if key != kept]
+        return next((key for key in others if not self._spared(key)), others[0])

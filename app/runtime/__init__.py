@@ -1,0 +1,1 @@
+"""What runs: agents and their handlers, turns, the owners of sessions."""

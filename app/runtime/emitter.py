@@ -1,0 +1,237 @@
+"""The one writer of a session's log: joins small deltas, numbers events, appends them in order.
+
+Calls enqueue and return. The first event after a silence is appended as soon as the handler yields, the next
+ones are joined over a window. One append is in flight at a time. A handler that never yields is answered by its
+finishing append alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from app import logs
+from app.errors import Fenced, Regressed, StoreError
+from app.protocol import events
+from app.protocol.codec import pack
+from app.protocol.events import Event
+from app.protocol.frames import Position
+from app.runtime.history import fold_oldest
+from app.store.base import Batch, Claim, Inbox, LogEntry
+
+log = logs.get(__name__)
+
+BUFFER_BYTES = 262_144
+"""Content that may wait for the store; past it authors' calls wait too."""
+
+YIELD_EVERY = 64
+"""Emits after which an author's call lets the loop go round, however little it has to wait for."""
+
+
+class _Segment:
+    """Events of one turn and attempt that are not appended yet. `deltas` belong to the open message `joining`."""
+
+    __slots__ = ("attempt", "deltas", "events", "joining", "turn")
+
+    def __init__(self, turn: str | None, attempt: int) -> None:
+        self.turn = turn
+        self.attempt = attempt
+        self.events: list[Event] = []
+        self.joining = ""
+        self.deltas: list[str] = []
+
+    def add(self, new: Sequence[Event]) -> None:
+        self._settle()
+        self.events += new
+
+    def stream(self, message_id: str, delta: str) -> None:
+        if self.joining != message_id:
+            self._settle()
+            self.joining = message_id
+        self.deltas.append(delta)
+
+    def settled(self) -> list[Event]:
+        self._settle()
+        return self.events
+
+    def _settle(self) -> None:
+        if self.deltas:
+            text = "".join(self.deltas)
+            self.events += [events.text_content(self.joining, piece) for piece in events.pieces(text)]
+            self.deltas = []
+        self.joining = ""
+
+
+class Emitter:
+    """Writes one session's log under one lease. `lost` is called once if the lease or the log's tail is lost."""
+
+    def __init__(
+        self, store: Inbox, claim: Claim, *, window: float, keep: tuple[int, int], lost: Callable[[StoreError], None]
+    ) -> None:
+        self.head = claim.head
+        self._store = store
+        self._claim = claim
+        self._window = window
+        self._keep_events, self._keep_bytes = keep
+        self._floor = claim.floor
+        self._lost = lost
+        self._segments: list[_Segment] = []
+        self._bytes = 0
+        self._emits = 0
+        self._batches = 0
+        self._started: tuple[str, int] | None = None
+        self._settled: list[int] = []
+        self._soon: asyncio.Handle | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._one = asyncio.Lock()
+        self._room = asyncio.Event()
+        self._room.set()
+        self.failure: StoreError | None = None
+
+    def emit(self, turn: str | None, attempt: int, new: Sequence[Event], size: int = 256) -> None:
+        """Enqueue events. `size` is about how many bytes they take."""
+        self._segment(turn, attempt).add(new)
+        self._count(size)
+
+    def start(self, turn: str, attempt: int, new: Sequence[Event]) -> None:
+        """Enqueue the events that begin an attempt; the store takes note of it with their append."""
+        self._started = (turn, attempt)
+        self.emit(turn, attempt, new)
+
+    def settle(self, index: int) -> None:
+        """Have an input leave the inbox with the append of what was emitted for it."""
+        self._settled.append(index)
+
+    def stream(self, turn: str, attempt: int, message_id: str, delta: str) -> None:
+        """Enqueue a piece of a message's text; neighbouring pieces become one event."""
+        self._segment(turn, attempt).stream(message_id, delta)
+        self._count(len(delta))
+
+    async def room(self) -> None:
+        """Wait while too much waits for the store. Also lets the loop go round now and then."""
+        self._emits += 1
+        if not self._room.is_set():
+            await self._room.wait()
+        elif self._emits % YIELD_EVERY == 0:
+            await asyncio.sleep(0)
+
+    async def flush(self) -> None:
+        """Wait until the store has all that was emitted so far. Raises: Fenced, Regressed."""
+        while self._segments or self._one.locked():
+            await self.append(Batch())
+
+    async def append(self, batch: Batch) -> bool:
+        """Append all that waits, and what the batch holds, as one; answers whether the lease is given up.
+
+        Raises: Fenced, Regressed. Raises what a lost append raised before, if there was one.
+        """
+        self._unschedule()
+        async with self._one:
+            if self.failure is not None:
+                raise self.failure
+            return await self._append(batch)
+
+    def drop(self, failure: StoreError) -> None:
+        """Write no more; whatever waits is forgotten."""
+        if self.failure is None:
+            self.failure = failure
+            self._unschedule()
+            self._segments.clear()
+            self._room.set()
+            self._lost(failure)
+
+    async def close(self) -> None:
+        """Let go of the pump."""
+        self._unschedule()
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+
+    # ---- inside
+
+    def _segment(self, turn: str | None, attempt: int) -> _Segment:
+        if self._segments:
+            last = self._segments[-1]
+            if last.turn == turn and last.attempt == attempt:
+                return last
+        segment = _Segment(turn, attempt)
+        self._segments.append(segment)
+        return segment
+
+    def _count(self, size: int) -> None:
+        if self.failure is not None:
+            self._segments.clear()
+            return
+        self._bytes += size
+        if self._bytes > BUFFER_BYTES:
+            self._room.clear()
+        if self._pump is None and self._soon is None:
+            self._soon = asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self._soon = None
+        self._pump = asyncio.create_task(self._pump_all())
+
+    def _unschedule(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+
+    async def _pump_all(self) -> None:
+        try:
+            while self._segments and self.failure is None:
+                async with self._one:
+                    if self._segments and self.failure is None:
+                        await self._append(Batch())
+                await asyncio.sleep(self._window)
+        except (Fenced, Regressed):
+            return  # `drop` has told whom it concerns
+        finally:
+            self._pump = None
+        if self._segments and self.failure is None:
+            self._begin()
+
+    async def _append(self, batch: Batch) -> bool:
+        segments, self._segments = self._segments, []
+        self._bytes = 0
+        self._batches += 1
+        batch.id = f"{self._claim.mark}{self._batches}"
+        batch.started, self._started = self._started, None
+        batch.done += self._settled
+        self._settled = []
+        expected = seq = self.head.seq
+        for segment in segments:
+            for packed in pack(seq + 1, self._claim.mark, segment.turn, segment.attempt, segment.settled()):
+                batch.entries.append(LogEntry(packed.first, packed.last, self._claim.mark, packed.frame))
+                seq = packed.last
+        try:
+            done = await self._store.append(self._claim, expected, batch)
+        except StoreError as error:
+            self.drop(error)
+            raise
+        finally:
+            self._room.set()
+        if seq != expected:
+            self.head = Position(seq, self._claim.mark)
+        if not done.released and self._is_long(done.log_bytes):
+            await self._compact(done.log_bytes)
+        return done.released
+
+    def _is_long(self, log_bytes: int) -> bool:
+        return self.head.seq - self._floor.seq > self._keep_events or log_bytes > self._keep_bytes
+
+    async def _compact(self, log_bytes: int) -> None:
+        """Fold all but the newer half of the log, so that this happens once in half a log."""
+        try:
+            fold = await fold_oldest(
+                self._store,
+                self._claim.session,
+                seq=self.head.seq - self._keep_events // 2,
+                size=log_bytes - self._keep_bytes // 2,
+            )
+            if fold.position.seq > self._floor.seq:
+                await self._store.compact(self._claim, fold.position, fold.dump())
+                self._floor = fold.position
+        except StoreError as error:
+            self.drop(error)
+            raise

@@ -1,0 +1,277 @@
+"""Owns one session for the time of one lease: reads its inbox, runs its turns in order, writes their ends."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from app import logs
+from app.errors import SessionStateError, StoreError
+from app.protocol import events
+from app.protocol.codec import input_from
+from app.runtime.attempts import (
+    CANCELLED,
+    ENDING,
+    INTERRUPTED,
+    REJECTED,
+    opening,
+    reopening,
+    verdict,
+)
+from app.runtime.emitter import Emitter
+from app.runtime.familiar import Familiar
+from app.runtime.history import fold_all
+from app.runtime.registry import Agent, Hook
+from app.runtime.state import SessionState
+from app.runtime.turn import Outcome, Session, Turn
+from app.settings import Settings
+from app.store.base import Batch, Claim, Inbox, Input
+
+log = logs.get(__name__)
+
+Keep = Callable[["asyncio.Task[None]"], None]
+"""Takes a task nobody waits for any more."""
+
+
+class Runner:
+    """Runs a session's turns until its inbox is empty or its lease is gone."""
+
+    def __init__(
+        self, store: Inbox, claim: Claim, agent: Agent, settings: Settings, familiar: Familiar, keep: Keep
+    ) -> None:
+        self.claim = claim
+        self.released = False
+        self._store = store
+        self._agent = agent
+        self._settings = settings
+        self._familiar = familiar
+        self._keep = keep
+        self._session = Session(claim.session, claim.user, claim.agent)
+        self._emitter = Emitter(
+            store,
+            claim,
+            window=settings.delta_window_ms / 1000,
+            keep=(settings.log_events, settings.log_bytes),
+            lost=self._lost,
+        )
+        self._state = SessionState(claim.state, familiar.local(claim), settings.state_bytes)
+        self._queue: deque[Input] = deque()
+        self._seen = 0
+        self._controls: list[int] = []
+        self._verdicts: dict[str, Outcome] = {}
+        self._ending = claim.expired
+        self._draining = False
+        self._resumed = familiar.knows(claim) or claim.head.seq == 0
+        self._unfinished = claim.run
+        self._turn: Turn | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._unread = False
+
+    async def run(self) -> None:
+        """Run all there is to run, and give the lease up. Raises: Fenced, Regressed when it was lost before."""
+        try:
+            self._take(self.claim.inputs)
+            while not self.released:
+                await self._step()
+        finally:
+            if self._reading is not None:
+                self._reading.cancel()
+            await self._emitter.close()
+
+    def wake(self) -> None:
+        """There is something new in the inbox."""
+        self._unread = True
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+
+    def drain(self) -> None:
+        """Take no further turn; hand the session over after the running one."""
+        self._draining = True
+
+    async def hand_over(self) -> None:
+        """Give the session up at once, its turn unfinished, for another worker to run as its next attempt."""
+        if self._turn is not None:
+            self._turn.forget()
+        if not self.released:
+            self.released = True
+            await self._emitter.append(Batch(handover=True))
+
+    def fence(self, failure: StoreError) -> None:
+        """Stop writing: this session has another owner."""
+        self._emitter.drop(failure)
+
+    # ---- the inbox
+
+    async def _read(self) -> None:
+        try:
+            while self._unread:
+                self._unread = False
+                self._take(await self._store.inbox(self.claim.session))
+        except StoreError as error:
+            log.warning("inbox_not_read", session=self._session.id, reason=str(error))
+        finally:
+            self._reading = None
+
+    def _take(self, inputs: list[Input]) -> None:
+        for new in inputs:
+            if new.index > self._seen:
+                self._seen = new.index
+                self._take_one(new)
+
+    def _take_one(self, new: Input) -> None:
+        if new.kind == "cancel":
+            self._controls.append(new.index)
+            self._stop(new.target, CANCELLED)
+        elif new.kind == "end":
+            self._controls.append(new.index)
+            self._ending = True
+            for queued in self._queue:
+                self._stop(queued.turn, ENDING)
+            if self._turn is not None:
+                self._turn.cancel(ENDING)
+        else:
+            self._queue.append(new)
+            if self._ending:
+                self._stop(new.turn, ENDING)
+            elif new.kind == "message" and self._turn is not None:
+                self._meet(new)
+
+    def _stop(self, target: str, outcome: Outcome) -> None:
+        if self._turn is not None and self._turn.id == target:
+            self._turn.cancel(outcome)
+        else:
+            self._verdicts.setdefault(target, outcome)
+
+    def _meet(self, new: Input) -> None:
+        """Apply the agent's policy to a message that comes while a turn runs."""
+        hook = self._agent.hooks.get("message")
+        if hook is None or hook.policy == "enqueue":
+            return
+        if hook.policy == "reject":
+            self._queue.pop()
+            self._refuse(self._new_turn(new.turn, 1, new.body), REJECTED)
+            self._emitter.settle(new.index)
+            return
+        for earlier in list(self._queue)[:-1]:
+            self._stop(earlier.turn, INTERRUPTED)
+        if self._turn is not None:
+            self._turn.cancel(INTERRUPTED)
+
+    # ---- turns
+
+    async def _step(self) -> None:
+        if self._draining and (self._queue or self._unfinished or self._ending):
+            self.released = True
+            await self._emitter.append(Batch(handover=True))
+        elif self._queue:
+            await self._do(self._queue.popleft())
+        elif self._ending:
+            await self._end()
+        else:
+            await self._commit(Batch(release=True, finished=bool(self._unfinished)))
+
+    async def _do(self, todo: Input) -> None:
+        again = self._unfinished == todo.turn
+        attempt = self.claim.attempt + 1 if again else 1
+        hook = self._agent.hooks.get("chat_start" if todo.kind == "start" else todo.kind)
+        outcome = self._verdicts.pop(todo.turn, None) or verdict(
+            hook, attempt, self.claim.deaths, self._settings.turn_max_attempts
+        )
+        if hook is None or outcome is not None:
+            turn = self._new_turn(todo.turn, attempt - again, todo.body)
+            await self._refuse_again(turn, outcome) if again else self._refuse(turn, outcome)
+        else:
+            turn = self._turn = self._new_turn(todo.turn, attempt, todo.body)
+            turn.begin(reopening(turn, await self._fold()) if again else opening(turn))
+            await turn.run(hook, self._before(turn), self._agent.hooks.get("stop"))
+            if turn.abandoned is not None:
+                self._keep(turn.abandoned)
+        await self._finish(todo)
+
+    def _new_turn(self, turn_id: str, attempt: int, body: bytes) -> Turn:
+        return Turn(
+            turn_id,
+            attempt,
+            self._session,
+            self._emitter,
+            self._state,
+            input_from(body) if body else None,
+            timeout=self._settings.turn_timeout,
+            show_errors=self._settings.show_errors,
+        )
+
+    def _refuse(self, turn: Turn, outcome: Outcome) -> None:
+        """Show a turn and its end without calling its handler."""
+        self._emitter.emit(turn.id, turn.attempt, opening(turn))
+        turn.finish(outcome)
+
+    async def _refuse_again(self, turn: Turn, outcome: Outcome) -> None:
+        """End an attempt that another owner left, where it stood: what it showed stays."""
+        self._emitter.emit(turn.id, turn.attempt, (await self._fold()).closing_events())
+        turn.finish(outcome)
+
+    def _before(self, turn: Turn) -> Callable[[], Awaitable[None]] | None:
+        """`on_chat_resume`, if this worker takes up a session with a history."""
+        hook = self._agent.hooks.get("chat_resume")
+        if self._resumed or hook is None:
+            return None
+        self._resumed = True
+        return lambda: self._resume(turn, hook)
+
+    async def _resume(self, turn: Turn, hook: Hook) -> None:
+        thread = {"id": self._session.id, "agent": self._session.agent, "user": self._session.user}
+        body: Any = turn.body
+        turn.body = {**thread, **(await self._fold()).snapshot()}
+        try:
+            await hook.call(turn)
+        finally:
+            turn.body = body
+
+    async def _fold(self) -> Any:
+        return await fold_all(self._store, self.claim.session)
+
+    async def _finish(self, todo: Input) -> None:
+        """The last event, the inbox and the state, all in one."""
+        self._turn = None
+        self._unfinished = ""
+        batch = Batch(finished=True, done=[todo.index], state=self._changes())
+        batch.release = not (self._queue or self._ending or self._draining)
+        await self._commit(batch)
+
+    def _changes(self) -> dict[str, bytes | None]:
+        try:
+            return self._state.changes()
+        except SessionStateError as error:
+            log.warning("state_not_kept", session=self._session.id, reason=str(error))
+            self._state.rollback()
+            return {}
+
+    async def _commit(self, batch: Batch) -> None:
+        """Append, with the controls that have taken effect; go on reading if the store saw more than we did."""
+        batch.done += self._controls
+        self._controls = []
+        self.released = await self._emitter.append(batch)
+        self._state.committed(batch.state)
+        if self.released:
+            self._familiar.left(self.claim, self._state.local)
+        elif batch.release:
+            self._take(await self._store.inbox(self.claim.session))
+
+    async def _end(self) -> None:
+        """Run `on_chat_end` as a turn of its own, then have the session deleted."""
+        hook = self._agent.hooks.get("chat_end")
+        if hook is not None:
+            turn = self._turn = self._new_turn(secrets.token_urlsafe(12), 1, b"")
+            turn.begin([events.run_started(self._session.id, turn.id)])
+            await turn.run(hook, self._before(turn), None)
+        self.released = True
+        self._familiar.forget(self._session.id)
+        await self._emitter.append(Batch(finished=True, end=True))
+
+    def _lost(self, failure: StoreError) -> None:
+        log.warning("lease_lost", session=self._session.id, reason=type(failure).__name__)
+        if self._turn is not None:
+            self._turn.forget()

@@ -1,0 +1,214 @@
+"""Owns every runner of this worker: takes leases, renews them, takes dead workers' sessions over, drains."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from app import logs
+from app.errors import Fenced, Regressed, StoreError
+from app.runtime.familiar import Familiar
+from app.runtime.registry import Registry
+from app.runtime.runner import Runner
+from app.settings import Settings
+from app.store.base import Claim, Leases
+from app.store.keys import PARTITIONS, partition
+
+log = logs.get(__name__)
+
+RENEW_EVERY = 0.5
+"""Seconds between renewals; their cost grows with the partitions held, at most 128."""
+
+SCAN_EVERY = 0.25
+"""Seconds between looks at a quarter of the partitions."""
+
+LOOK_AGAIN = 0.3
+"""Seconds between two looks at a channel nobody hears, before its worker is taken for dead."""
+
+SILENT_FOR = 1.0
+"""Seconds without a renewal before a worker nobody hears is taken for dead."""
+
+CRASH_PAUSE = 1.0
+"""Seconds before a session is taken up again whose runner failed of itself."""
+
+HAND_OVER_WITHIN = 2.0
+"""Seconds in which a draining worker gives its sessions away; past it their lease runs out."""
+
+
+class Supervisor:
+    """Runs the sessions whose leases this worker holds."""
+
+    def __init__(self, store: Leases, registry: Registry, settings: Settings, worker: str) -> None:
+        self._store = store
+        self._registry = registry
+        self._settings = settings
+        self._worker = worker
+        self._familiar = Familiar()
+        self._runners: dict[str, Runner] = {}
+        self._held: Counter[int] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._draining = False
+
+    # ---- life
+
+    def start(self) -> None:
+        """Take leases from now on, and look for sessions that nobody runs."""
+        self._store.employ(self)
+        self._loops = [
+            asyncio.create_task(self._renew(), name="renew"),
+            asyncio.create_task(self._scan(), name="scan"),
+            asyncio.create_task(self._store.repair(), name="repair"),
+        ]
+
+    async def drain(self, timeout: float) -> None:
+        """Take no more sessions, let turns end for `timeout` seconds, hand over the rest."""
+        self._draining = True
+        self._store.dismiss()
+        for runner in self._runners.values():
+            runner.drain()
+        deadline = asyncio.get_running_loop().time() + timeout
+        while self._runners and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        try:
+            async with asyncio.timeout(HAND_OVER_WITHIN):
+                await asyncio.gather(*(r.hand_over() for r in self._runners.values()), return_exceptions=True)
+        except TimeoutError:
+            log.warning("sessions_not_handed_over", sessions=len(self._runners))
+
+    async def stop(self) -> None:
+        """End every task of this worker's."""
+        self._store.dismiss()
+        tasks = [*self._loops, *self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def running(self) -> int:
+        """Sessions run here at the moment."""
+        return len(self._runners)
+
+    # ---- what the store tells
+
+    def claimed(self, claim: Claim) -> None:
+        """Run a session whose lease is this worker's now."""
+        earlier = self._runners.get(claim.session)
+        if earlier is not None:
+            earlier.fence(Fenced(claim.session))
+        agent = self._registry.agents.get(claim.agent)
+        if agent is None:
+            log.error("agent_missing", session=claim.session, agent=claim.agent)
+            self._spawn(self._store.postpone(claim, self._settings.lease_ttl), f"postpone {claim.session}")
+            return
+        runner = Runner(self._store, claim, agent, self._settings, self._familiar, self._keep)
+        self._runners[claim.session] = runner
+        self._held[partition(claim.session)] += 1
+        self._spawn(self._run(runner), f"session {claim.session}")
+
+    def wake(self, session: str) -> None:
+        """Have a session's runner look at its inbox."""
+        runner = self._runners.get(session)
+        if runner is not None and not runner.released:
+            runner.wake()
+        elif not self._draining:
+            # the store says it is ours and nobody runs it: a reply was lost on the way
+            self._spawn(self._take(session), f"take {session}")
+
+    # ---- inside
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._keep(asyncio.create_task(work, name=name))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("task_failed", task=task.get_name(), reason=repr(error))
+
+    async def _run(self, runner: Runner) -> None:
+        session = runner.claim.session
+        again = False
+        try:
+            await runner.run()
+        except Regressed:
+            again = True
+        except Fenced:
+            pass
+        except Exception:
+            log.exception("runner_failed", session=session)
+            await asyncio.sleep(CRASH_PAUSE)
+            again = True
+        finally:
+            self._held[partition(session)] -= 1
+            last = self._runners.get(session) is runner
+            if last:
+                del self._runners[session]
+        if again and last and not self._draining:
+            await self._take(session)
+
+    async def _take(self, session: str, dead: str = "", *, due: bool = False) -> None:
+        claim = await self._store.claim(session, dead, due=due)
+        if claim is not None:
+            log.debug("session_taken", session=session, unfinished=claim.run, deaths=claim.deaths)
+            self.claimed(claim)
+
+    async def _renew(self) -> None:
+        while True:
+            try:
+                await self._store.renew([p for p, sessions in self._held.items() if sessions > 0])
+            except StoreError as error:
+                log.warning("renewal_failed", reason=str(error))
+            await asyncio.sleep(RENEW_EVERY)
+
+    async def _scan(self) -> None:
+        quarter = 0
+        while True:
+            try:
+                await self._look(range(quarter, PARTITIONS, 4))
+            except StoreError as error:
+                log.warning("scan_failed", reason=str(error))
+            quarter = (quarter + 1) % 4
+            await asyncio.sleep(SCAN_EVERY)
+
+    async def _look(self, partitions: range) -> None:
+        """Take up what is due; where a worker that nobody hears owns sessions, look twice and take them too."""
+        if self._draining:
+            return
+        scans = await asyncio.gather(*(self._store.scan(p, ()) for p in partitions))
+        await self._take_all([session for scan in scans for session in scan.sessions], due=True)
+        lease = self._settings.lease_ttl * 1000
+        silent = {
+            worker
+            for scan in scans
+            for worker, left in scan.workers.items()
+            if worker != self._worker and left < lease - SILENT_FOR * 1000
+        }
+        dead = await self._dead(silent)
+        for number, scan in zip(partitions, scans, strict=True):
+            for worker in dead & scan.workers.keys():
+                await self._take_over(number, worker)
+
+    async def _dead(self, silent: set[str]) -> set[str]:
+        unheard = await self._store.unheard(sorted(silent))
+        if not unheard:
+            return set()
+        await asyncio.sleep(LOOK_AGAIN)
+        return await self._store.unheard(sorted(unheard))
+
+    async def _take_over(self, number: int, worker: str) -> None:
+        while found := (await self._store.scan(number, [worker])).sessions:
+            log.info("sessions_taken_over", dead=worker, sessions=len(found))
+            await self._take_all(found, dead=worker)
+
+    async def _take_all(self, sessions: Sequence[str], dead: str = "", *, due: bool = False) -> None:
+        idle = [session for session in sessions if session not in self._runners]
+        await asyncio.gather(*(self._take(session, dead, due=due) for session in idle))

@@ -1,0 +1,233 @@
+"""One handler run on one input: sets the context, calls the handler, ends with exactly one terminal event."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import structlog
+
+from app import logs
+from app.errors import OutsideTurn
+from app.executor import drive, executor_key
+from app.protocol import events
+from app.protocol.events import Event
+from app.runtime.context import current
+from app.runtime.emitter import Emitter
+from app.runtime.registry import Hook
+from app.runtime.state import SessionState
+from app.store.base import Batch
+
+log = logs.get(__name__)
+
+STOP_GRACE = 5.0
+"""Seconds a cancelled handler, and `on_stop` after it, may take before the turn ends without them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The session a turn belongs to."""
+
+    id: str
+    user: str
+    agent: str
+
+
+class Outcome(NamedTuple):
+    """How a turn ended; an empty code is success."""
+
+    code: str = ""
+    message: str = ""
+
+
+class Turn:
+    """One attempt at one input.
+
+    `id` is the same in every attempt and unlike any other turn's: an idempotency key for calls to the outside,
+    together with `attempt` where a repeated call should be told from a first one.
+    """
+
+    def __init__(
+        self,
+        turn_id: str,
+        attempt: int,
+        session: Session,
+        emitter: Emitter,
+        state: SessionState,
+        body: Any,
+        *,
+        timeout: float,
+        show_errors: bool = False,
+    ) -> None:
+        self.id = turn_id
+        self.attempt = attempt
+        self.session = session
+        self.state = state
+        self.body = body
+        self._emitter = emitter
+        self._open: dict[str, Event] = {}
+        self._show_errors = show_errors
+        self._task: asyncio.Task[None] | None = None
+        self._stopping: Outcome | None = None
+        self._timeout = timeout
+        self._give_up = asyncio.Event()
+        self._over = False
+        self.abandoned: asyncio.Task[None] | None = None
+
+    # ---- for what runs in the turn
+
+    def new_id(self) -> str:
+        """An id for a message or another thing that is shown; never used twice."""
+        return secrets.token_urlsafe(12)
+
+    async def emit(self, new: Sequence[Event], *, size: int = 256) -> None:
+        """Enqueue events in order; waits only while too much waits for the store. Raises: OutsideTurn at the end."""
+        self._must_run()
+        self._emitter.emit(self.id, self.attempt, new, size)
+        await self._emitter.room()
+
+    async def stream(self, message_id: str, delta: str) -> None:
+        """Enqueue a piece of an open message's text."""
+        self._must_run()
+        self._emitter.stream(self.id, self.attempt, message_id, delta)
+        await self._emitter.room()
+
+    def opened(self, thing: str, closing: Event) -> None:
+        """Take note of what must be closed before the turn ends, and with which event."""
+        self._open[thing] = closing
+
+    def closed(self, thing: str) -> None:
+        """Take note that it is closed."""
+        self._open.pop(thing, None)
+
+    async def flush(self) -> None:
+        """Wait until the store has all that was emitted so far."""
+        await self._emitter.flush()
+
+    async def commit(self) -> None:
+        """Keep the session's values now. Raises: SessionStateError over the limit, OutsideTurn."""
+        self._must_run()
+        changes = self.state.changes()
+        await self._emitter.append(Batch(state=changes))
+        self.state.committed(changes)
+
+    def _must_run(self) -> None:
+        if self._over:
+            raise OutsideTurn("the turn has ended: nothing can be sent in it any more")
+
+    # ---- for its runner
+
+    def begin(self, first: Sequence[Event]) -> None:
+        """Enqueue what begins this attempt: `RUN_STARTED`, and the user's input the first time."""
+        self._emitter.start(self.id, self.attempt, first)
+
+    async def run(self, hook: Hook, before: Callable[[], Awaitable[None]] | None, on_stop: Hook | None) -> None:
+        """Call the handler and enqueue the terminal event. Returns when the turn is over, however it went.
+
+        Raises: Fenced, Regressed if the log is not ours any more; there is no terminal event then.
+        """
+        self._task = asyncio.create_task(self._call(hook, before), name=f"turn {self.id}")
+        timeout = hook.timeout or self._timeout
+        timer = asyncio.get_running_loop().call_later(timeout, self.cancel, _timed_out(timeout))
+        try:
+            ended = await self._settled(self._task)
+        finally:
+            timer.cancel()
+        outcome = self._judge(self._task, hook) if ended else self._abandon(self._task, hook)
+        if outcome.code == "cancelled" and on_stop is not None:
+            await self._stop_hook(on_stop)
+        self.finish(outcome)
+
+    def cancel(self, outcome: Outcome) -> None:
+        """Stop the handler; the turn ends with this outcome unless it has already ended."""
+        if self._task is None or self._task.done() or self._stopping is not None:
+            return
+        self._stopping = outcome
+        self._task.cancel()
+        asyncio.get_running_loop().call_later(STOP_GRACE, self._give_up.set)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Close what is open and enqueue the terminal event."""
+        if self._over:
+            return
+        self._over = True
+        last = list(reversed(self._open.values()))
+        if outcome.code:
+            last.append(events.run_error(outcome.message, outcome.code))
+        else:
+            last.append(events.run_finished(self.session.id, self.id))
+        self._emitter.emit(self.id, self.attempt, last)
+
+    def forget(self) -> None:
+        """End without a terminal event: the turn goes on elsewhere."""
+        self._over = True
+        if self._task is not None:
+            self._task.cancel()
+
+    # ---- inside
+
+    async def _call(self, hook: Hook, before: Callable[[], Awaitable[None]] | None) -> None:
+        current.set(self)
+        executor_key.set(self.session.id)
+        structlog.contextvars.bind_contextvars(session=self.session.id, turn=self.id)
+        if before is not None:
+            await drive(before())
+        await drive(hook.call(self))
+
+    async def _settled(self, task: asyncio.Task[None]) -> bool:
+        """Wait for the handler, but after a cancel only so long; answers whether it ended."""
+        task.add_done_callback(lambda _: self._give_up.set())
+        try:
+            await self._give_up.wait()
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        return task.done()
+
+    def _judge(self, task: asyncio.Task[None], hook: Hook) -> Outcome:
+        if self._emitter.failure is not None:
+            raise self._emitter.failure
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            failure = self._failure(error, hook)
+            return self._stopping or failure
+        if self._stopping is not None:
+            return self._stopping
+        if task.cancelled():
+            return Outcome("handler_error", "the handler was cancelled from within")
+        return Outcome()
+
+    def _abandon(self, task: asyncio.Task[None], hook: Hook) -> Outcome:
+        log.warning("handler_abandoned", turn=self.id, handler=hook.where, reason="it goes on although cancelled")
+        self.abandoned = task
+        return self._stopping or Outcome("cancelled", "cancelled")
+
+    def _failure(self, error: BaseException, hook: Hook) -> Outcome:
+        reference = secrets.token_hex(4)
+        log.error(
+            "handler_failed",
+            session=self.session.id,
+            turn=self.id,
+            handler=hook.where,
+            reference=reference,
+            exc_info=(type(error), error, error.__traceback__),
+        )
+        text = f"{type(error).__name__}: {error}" if self._show_errors else "something went wrong"
+        return Outcome("handler_error", f"{text} (reference {reference})")
+
+    async def _stop_hook(self, hook: Hook) -> None:
+        task = asyncio.create_task(self._call(hook, None), name=f"on_stop {self.id}")
+        done, _ = await asyncio.wait({task}, timeout=STOP_GRACE)
+        if not done:
+            task.cancel()
+            log.warning("on_stop_abandoned", turn=self.id, handler=hook.where)
+        elif not task.cancelled() and (error := task.exception()) is not None:
+            log.error("on_stop_failed", turn=self.id, reason="".join(traceback.format_exception(error)))
+
+
+def _timed_out(seconds: float) -> Outcome:
+    return Outcome("timeout", f"the turn took longer than {seconds:g} s")

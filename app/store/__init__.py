@@ -1,0 +1,1 @@
+"""What is kept: the contract, its implementation on Redis, and the private Valkey."""

@@ -1,0 +1,179 @@
+"""Joins the concurrent script calls of a worker into one pipeline on one connection.
+
+Every script is made so that the same call again is the same change, so a call whose reply was lost is sent
+again as it was. The client library's own retries are off: they would know nothing of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import (
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+
+from app import logs
+from app.errors import StoreError, StoreFull, StoreUnavailable
+
+log = logs.get(__name__)
+
+Argument = str | bytes | int | float
+
+MOST_CALLS = 256
+"""Calls in one pipeline: enough to share its cost, few enough for its replies to come soon."""
+
+REPLY_TIMEOUT = 5.0
+"""Seconds without a reply after which the connection is taken for dead."""
+
+BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds between attempts to reach the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script under its digest."""
+
+    name: str
+    text: str
+    sha: str
+
+
+def load_scripts(names: Sequence[str]) -> dict[str, Script]:
+    """The scripts of these names, each with the shared part behind its first line."""
+    folder = files("app.store") / "scripts"
+    shared = (folder / "lib.lua").read_text()
+    scripts = {}
+    for name in names:
+        first, _, rest = (folder / f"{name}.lua").read_text().partition("\n")
+        text = f"{first}\n{shared}\n{rest}"
+        scripts[name] = Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return scripts
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    command: tuple[Argument, ...]
+    script: Script | None
+    deadline: float
+    reply: asyncio.Future[Any]
+
+
+class Batcher:
+    """Sends the calls that are waiting in one go, in order, and no others until their replies are in."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+        self._waiting: deque[_Call] = deque()
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.calls = 0
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._task = asyncio.create_task(self._run(), name="store batcher")
+
+    async def stop(self) -> None:
+        """Stop at once. What waits fails with StoreUnavailable."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._connection.disconnect(nowait=True)
+        for call in self._waiting:
+            if not call.reply.done():
+                call.reply.set_exception(StoreUnavailable("this worker is stopping"))
+        self._waiting.clear()
+
+    async def run(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, within: float | None = None
+    ) -> Any:
+        """Run a script. Raises: StoreUnavailable after `within` seconds, StoreFull, StoreError."""
+        return await self._call(("EVALSHA", script.sha, len(keys), *keys, *args), script, within)
+
+    async def command(self, *command: Argument, within: float | None = None) -> Any:
+        """Run one command that may safely be run twice. Raises as `run` does."""
+        return await self._call(command, None, within)
+
+    async def _call(self, command: tuple[Argument, ...], script: Script | None, within: float | None) -> Any:
+        loop = asyncio.get_running_loop()
+        deadline = float("inf") if within is None else loop.time() + within
+        call = _Call(command, script, deadline, loop.create_future())
+        self.calls += 1
+        self._waiting.append(call)
+        self._wanted.set()
+        return await call.reply
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            if not self._waiting:
+                self._wanted.clear()
+                await self._wanted.wait()
+            calls = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_CALLS))]
+            try:
+                again = await self._exchange(calls)
+                failures = 0
+            except (RedisError, OSError) as error:
+                again = [call for call in calls if not call.reply.done()]
+                if failures == 0:
+                    log.warning("store_unreachable", error=str(error), calls=len(again))
+                failures += 1
+            except asyncio.CancelledError:
+                self._waiting.extendleft(reversed(calls))
+                raise
+            self._waiting.extendleft(reversed(again))
+            if failures:
+                await self._connection.disconnect(nowait=True)
+                await asyncio.sleep(BACKOFF[min(failures, len(BACKOFF)) - 1])
+                self._give_up()
+
+    def _give_up(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for call in [call for call in self._waiting if call.deadline <= now]:
+            self._waiting.remove(call)
+            if not call.reply.done():
+                call.reply.set_exception(StoreUnavailable("the store does not answer"))
+
+    async def _exchange(self, calls: list[_Call]) -> list[_Call]:
+        """Send the calls and settle their replies; answers with those to send again."""
+        connection = self._connection
+        lost = []
+        async with asyncio.timeout(REPLY_TIMEOUT):
+            await connection.connect()
+            await connection.send_packed_command(connection.pack_commands([call.command for call in calls]))
+            for call in calls:
+                try:
+                    reply = await connection.read_response()
+                except NoScriptError:
+                    lost.append(call)
+                except ReadOnlyError:
+                    raise  # a replica that is not promoted yet: nothing ran, ask anew after a pause
+                except ResponseError as error:
+                    _fail(call, error)
+                else:
+                    if not call.reply.done():
+                        call.reply.set_result(reply)
+            for script in {call.script for call in lost if call.script}:
+                await connection.send_command("SCRIPT", "LOAD", script.text)
+                await connection.read_response()
+        return lost
+
+
+def _fail(call: _Call, error: ResponseError) -> None:
+    if call.reply.done():
+        return
+    if isinstance(error, OutOfMemoryError):
+        call.reply.set_exception(StoreFull("the store is out of memory"))
+    else:
+        name = call.script.name if call.script else str(call.command[0])
+        call.reply.set_exception(StoreError(f"{name}: {error}"))

@@ -1,0 +1,104 @@
+#!lua flags=allow-oom
+-- Adds to the log and applies what changes with it, if the lease and the position are the caller's.
+-- ARGV: mark, expected seq, batch id, worker, lifetime (ms), lease (ms), release ('', 'idle', 'handover', 'end'),
+--       run ('', 'start', 'finish'), turn, attempt,
+--       number of entries, then first, last, frame of each,
+--       number of done inputs, then their indexes,
+--       number of state changes, then key, '+' .. value or '-' of each
+local mark, expected, batch, worker, lifetime, ttl, release, run, turn, attempt = unpack(ARGV, 1, 10)
+local at = 10
+local function arg()
+  at = at + 1
+  return ARGV[at]
+end
+local m = redis.call('HMGET', M, 'lease', 'seq', 'batch', 'waiting', 'waiting_bytes', 'controls', 'log_bytes')
+if m[3] == batch .. ' idle' or m[3] == batch .. ' held' then
+  return { 'ok', string.sub(m[3], -4), m[7] }
+end
+if m[1] ~= mark then return { 'fenced' } end
+if tonumber(m[2]) ~= tonumber(expected) then return { 'regressed', m[2] } end
+
+local changed = { 'HSET', M }
+local function change(field, value)
+  changed[#changed + 1] = field
+  changed[#changed + 1] = value
+end
+
+local log_bytes = tonumber(m[7])
+local entries = tonumber(arg())
+for _ = 1, entries do
+  local first, last, frame = arg(), arg(), arg()
+  redis.call('XADD', key('e'), last .. '-0', 's', first, 'm', mark, 'f', frame)
+  log_bytes = log_bytes + #frame
+  tell_listeners(worker, table.concat({ 'e', S, first, last, mark, frame }, ' '))
+  change('seq', last)
+end
+if entries > 0 then
+  change('mark', mark)
+  change('log_bytes', log_bytes)
+end
+
+local waiting, waiting_bytes, controls = tonumber(m[4]), tonumber(m[5]), tonumber(m[6])
+local done = tonumber(arg())
+for _ = 1, done do
+  local id = arg() .. '-0'
+  local entry = redis.call('XRANGE', key('i'), id, id)[1]
+  if entry then
+    local kind, body = entry[2][2], entry[2][4]
+    if kind == 'cancel' or kind == 'answer' or kind == 'end' then
+      controls = controls - 1
+    else
+      waiting = waiting - 1
+      waiting_bytes = waiting_bytes - #body
+    end
+    redis.call('XDEL', key('i'), id)
+  end
+end
+if done > 0 then
+  change('waiting', waiting)
+  change('waiting_bytes', waiting_bytes)
+  change('controls', controls)
+end
+
+for _ = 1, tonumber(arg()) do
+  local field, value = arg(), arg()
+  if value == '-' then
+    redis.call('HDEL', key('u'), field)
+  else
+    redis.call('HSET', key('u'), field, string.sub(value, 2))
+  end
+end
+
+if run == 'start' then
+  change('run', turn)
+  change('attempt', attempt)
+  change('live', '1')
+elseif run == 'finish' then
+  change('run', '')
+  change('live', '0')
+  change('deaths', 0)
+end
+
+local idle = release == 'handover' or release == 'end'
+  or (release == 'idle' and redis.call('XLEN', key('i')) == 0)
+if idle then
+  change('owner', '')
+  change('lease', '')
+  change('previous', mark)
+  -- a handover is no death of the turn that it interrupts
+  if release == 'handover' then change('live', '0') end
+end
+change('batch', batch .. (idle and ' idle' or ' held'))
+redis.call(unpack(changed))
+
+if release == 'end' then
+  tell_listeners(worker, 'x ' .. S)
+  for _, kind in ipairs({ 'i', 'e', 'd', 'q', 'u', 'k', 'x', 'l' }) do redis.call('UNLINK', key(kind)) end
+  redis.call('ZREM', DUE, S)
+  redis.call('HSET', M, 'ended', '1')
+  redis.call('PEXPIRE', M, 86400000)
+elseif idle then
+  redis.call('ZADD', DUE, release == 'idle' and now() + lifetime or now(), S)
+  keep(tonumber(lifetime))
+end
+return { 'ok', idle and 'idle' or 'held', log_bytes }

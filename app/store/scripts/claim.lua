@@ -1,0 +1,22 @@
+#!lua flags=allow-oom
+-- Takes a session's lease. ARGV: worker, mark, lease (ms), a worker known to be dead or '', 'due' if only a session
+-- whose time has come is wanted
+local worker, mark, ttl, known_dead, only_due = unpack(ARGV)
+local m = redis.call('HMGET', M, 'owner', 'ended', 'user', 'run')
+if not m[3] or m[2] then
+  redis.call('ZREM', DUE, S)
+  return { 'missing' }
+end
+local owner = m[1] or ''
+if owner ~= '' and owner ~= worker and not dead(owner, known_dead) then return { 'owned', owner } end
+local expired = '0'
+if only_due == 'due' and owner == '' then
+  local at = redis.call('ZSCORE', DUE, S)
+  if not at or tonumber(at) > now() then return { 'early' } end
+  if (m[4] or '') == '' and redis.call('XLEN', key('i')) == 0 then
+    -- only workers that can still be heard have sockets that keep a session
+    tell_listeners('', 'h')
+    expired = redis.call('SCARD', key('l')) == 0 and '1' or '0'
+  end
+end
+return { 'ok', take(worker, mark, tonumber(ttl)), expired }

@@ -1,0 +1,71 @@
+-- What several scripts share; put in front of each of them.
+local M = KEYS[1]
+local tag, S = string.match(M, '^({p%d+}):m:(.*)$')
+local function key(kind) return tag .. ':' .. kind .. ':' .. S end
+local W, DUE = tag and tag .. ':w', tag and tag .. ':due'
+
+-- Redis time alone decides a lease.
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function dead(owner, known_dead)
+  if owner == known_dead then return true end
+  local deadline = redis.call('ZSCORE', W, owner)
+  return not deadline or tonumber(deadline) < now()
+end
+
+local function tell(worker, message)
+  return redis.call('PUBLISH', 'parley:w:' .. worker, message)
+end
+
+-- A worker nobody hears is gone or is subscribing again, and then listens anew of its own accord.
+local function tell_listeners(but, message)
+  for _, worker in ipairs(redis.call('SMEMBERS', key('l'))) do
+    if worker ~= but and tell(worker, message) == 0 then
+      redis.call('SREM', key('l'), worker)
+    end
+  end
+end
+
+local function pending()
+  local inputs = {}
+  for _, entry in ipairs(redis.call('XRANGE', key('i'), '-', '+')) do
+    local fields = entry[2]
+    inputs[#inputs + 1] = { string.match(entry[1], '^%d+'), fields[2], fields[4], fields[6], fields[8] }
+  end
+  return inputs
+end
+
+-- Gives the lease to a worker and answers with all it needs to go on.
+local function take(worker, mark, ttl)
+  local m = redis.call('HMGET', M, 'user', 'agent', 'lease', 'previous', 'seq', 'mark', 'floor', 'floor_mark',
+    'log_bytes', 'run', 'attempt', 'deaths', 'live')
+  local deaths = tonumber(m[12] or 0)
+  if m[13] == '1' then
+    deaths = deaths + 1
+    redis.call('HSET', M, 'live', '0', 'deaths', deaths)
+  end
+  redis.call('HSET', M, 'owner', worker, 'lease', mark)
+  local time = now()
+  redis.call('ZADD', W, 'GT', time + ttl, worker)
+  redis.call('ZADD', DUE, time + ttl, S)
+  local previous = m[3]
+  if not previous or previous == '' then previous = m[4] or '' end
+  return { m[1], m[2], previous, m[5], m[6], m[7], m[8], m[9], m[10] or '', m[11] or 0, deaths,
+    redis.call('SCARD', key('l')), pending(), redis.call('HGETALL', key('u')) }
+end
+
+-- The Redis expiry is only a backstop, a day behind the session's own; moved at most once an hour.
+local function keep(lifetime)
+  local time = now()
+  local until_ = time + lifetime + 86400000
+  local last = tonumber(redis.call('HGET', M, 'kept') or 0)
+  if math.abs(until_ - last) > 3600000 then
+    redis.call('HSET', M, 'kept', until_)
+    for _, kind in ipairs({ 'm', 'i', 'e', 'd', 'q', 'u', 'k', 'x', 'l' }) do
+      redis.call('PEXPIREAT', key(kind), until_)
+    end
+  end
+end

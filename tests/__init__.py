@@ -1,0 +1,1 @@
+"""The tests, in folders named after the layers of `app/`; what they share is in `support/`."""

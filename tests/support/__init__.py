@@ -1,0 +1,1 @@
+"""What tests share: real processes to test against, and a client that knows the protocol only."""

@@ -1,0 +1,57 @@
+"""What the process helpers share: waiting for a condition, free ports, members of a process group."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+POLL = 0.02
+
+
+def wait_until(condition: Callable[[], object], what: str, within: float = 30.0) -> None:
+    """Return as soon as `condition()` is true; fail, naming `what`, if it is not after `within` seconds."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"not after {within:g} s: {what}"
+        time.sleep(POLL)
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def group_members(group: int) -> list[int]:
+    """The processes of a group that still run; one that ended and that nobody has waited for does not."""
+    return [pid for pid in _processes() if _group(pid) == group and is_running(pid)]
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this number runs; one that ended and that nobody has waited for does not."""
+    return _stat(pid)[0] not in {"", "Z", "X"}
+
+
+def _processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def _group(pid: int) -> int:
+    return int(_stat(pid)[2])
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ["", "0", "0"]
+    # The name before the last bracket may hold anything; state, parent and group come behind it.
+    return text.rpartition(")")[2].split()
+
+
+def tail(path: Path, lines: int = 30) -> str:
+    """The last lines of a log, for the message of a failed assertion."""
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else "(no log)"

@@ -1,0 +1,165 @@
+"""A real Valkey process for a test, which can be killed, restarted on the same data, and configured badly."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.store.embedded import valkey_binary
+from tests.support.process import free_port, is_running, tail, wait_until
+
+
+class ValkeyProcess:
+    """A Valkey on a free port of 127.0.0.1, or on a Unix socket with `unix=True`, with its files in `folder`.
+
+    Every method returns when it is done: the server answers, or its process is gone. They block for some
+    milliseconds; where the event loop must not notice, call `await asyncio.to_thread(valkey.restart)`.
+    """
+
+    def __init__(  # noqa: PLR0913  # each is a setting of Valkey
+        self,
+        folder: Path,
+        *,
+        unix: bool = False,
+        appendonly: bool = True,
+        appendfsync: str = "always",
+        maxmemory: str = "0",
+        policy: str = "noeviction",
+        password: str | None = None,
+    ) -> None:
+        self.folder = folder
+        self.log = folder / "valkey.log"
+        self._password = password
+        self._sockets = tempfile.TemporaryDirectory(prefix="valkey-") if unix else None
+        self._port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._settings = {
+            "dir": str(folder),
+            "appendonly": "yes" if appendonly else "no",
+            "appendfsync": appendfsync,
+            "save": "",
+            "maxmemory": maxmemory,
+            "maxmemory-policy": policy,
+            "requirepass": password or "",
+        }
+
+    @property
+    def url(self) -> str:
+        """The URL with the password, as REDIS_URL takes it. The same after a restart."""
+        secret = f":{quote(self._password, safe='')}@" if self._password else ""
+        if self._sockets:
+            return f"unix://{secret}{self._socket}?db=0"
+        return f"redis://{secret}127.0.0.1:{self._port}/0"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    def start(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for _ in range(5):  # somebody may take the free port first
+            self._port = self._port or free_port()
+            self._spawn()
+            if self._comes_up():
+                return self
+            self._reap()
+            if "Address already in use" not in tail(self.log, 5):
+                break
+            self._port = 0
+        raise AssertionError(f"Valkey ended at start:\n{tail(self.log)}")
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash or the out-of-memory killer would."""
+        self._signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM, as an orderly shutdown. Does nothing if it does not run."""
+        self._signal(signal.SIGTERM)
+
+    def restart(self) -> None:
+        """Stop it if it runs, and start it on the same data at the same URL."""
+        self.stop()
+        self.start()
+
+    def client(self) -> redis.Redis:
+        """A client that does not retry; to be closed by the test."""
+        return redis.Redis.from_url(self.url, decode_responses=True, retry=Retry(NoBackoff(), 0))
+
+    def async_client(self) -> redis.asyncio.Redis:
+        """The same for a running loop."""
+        retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
+        return redis.asyncio.Redis.from_url(self.url, decode_responses=True, retry=retry)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        if self._sockets:
+            self._sockets.cleanup()
+
+    @property
+    def _socket(self) -> Path:
+        assert self._sockets is not None
+        return Path(self._sockets.name) / "valkey.sock"
+
+    def _spawn(self) -> None:
+        where = (
+            {"port": "0", "unixsocket": str(self._socket), "unixsocketperm": "700"}
+            if self._sockets
+            else {"port": str(self._port), "bind": "127.0.0.1"}
+        )
+        options = [part for name, value in (where | self._settings).items() for part in (f"--{name}", value)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen([valkey_binary(), *options], stdout=log, stderr=log)
+
+    def _comes_up(self) -> bool:
+        process = self._process
+        assert process is not None
+        with self.client() as client:
+            wait_until(lambda: process.poll() is not None or _answers(client), "Valkey answers")
+        return process.poll() is None
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._reap()
+
+    def _reap(self) -> None:
+        assert self._process is not None
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+def embedded_pid(data: Path) -> int | None:
+    """The process of the embedded Valkey in a data folder, if it runs and is still that one."""
+    file = data / "valkey.pid"
+    if not file.exists():
+        return None
+    pid = int(file.read_text())
+    ours = is_running(pid) and b"valkey-server" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return pid if ours else None
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
