@@ -57,7 +57,8 @@ def get(name: str) -> Logger:
 
 def _renderers(*, console: bool) -> list[Any]:
     if console:
-        return [structlog.dev.ConsoleRenderer()]
+        # plain: the default one prints local variables, and with them what users wrote
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_as_json)]
 
 

@@ -28,13 +28,14 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 def endpoint(url: str) -> str:
     """The WebSocket endpoint of the server at `url`. Raises: ConfigError."""
+    refusal = ConfigError(f"the address {url!r} is not http(s)://host[:port][/base] or ws(s)://…")
     try:
         parts = urlsplit(url)
         usable = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        usable = False
+        raise refusal from None
     if not usable:
-        raise ConfigError(f"the address {url!r} is not http(s)://host[:port][/base] or ws(s)://…")
+        raise refusal
     path = parts.path.rstrip("/")
     if not path.endswith("/ws"):
         path += "/ws"

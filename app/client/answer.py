@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from app.client.buffer import Item, ResetEvent
-
-if TYPE_CHECKING:
-    from app.protocol.frames import Snapshot
+from app.protocol.frames import Snapshot
 
 
 class Answer:
-    """The messages a turn has shown and not taken back. `question` is the id of the user's message."""
+    """The messages a turn has shown and not taken back; `error` is its `RUN_ERROR` if it ended so.
+
+    `question` is the id of the user's message.
+    """
 
     def __init__(self, question: str | None) -> None:
         self._question = question
         self._texts: dict[str, list[str]] = {}
+        self.error: dict[str, Any] | None = None
 
     def take(self, item: Item) -> None:
         """Follow one item of the turn."""
@@ -34,6 +36,8 @@ class Answer:
             case {"name": "parley.superseded", "value": {"messages": ids}}:
                 for id_ in ids:
                     self._texts.pop(id_, None)
+            case {"type": "RUN_ERROR"}:
+                self.error = item.event
 
     def text(self) -> str:
         """All of it, each message from a line of its own."""

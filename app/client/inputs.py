@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import cast
 
+from app.client.buffer import Place
 from app.client.errors import InputRefused, OutOfStep
 from app.protocol.codec import body_of
-from app.protocol.inputs import CONTROL_KINDS, MessageInput
-
-if TYPE_CHECKING:
-    from app.client.buffer import Place
-    from app.protocol.frames import Ack, ErrorFrame, Snapshot
-    from app.protocol.inputs import Durable
+from app.protocol.frames import Ack, ErrorFrame, Snapshot
+from app.protocol.inputs import CONTROL_KINDS, Durable, MessageInput
 
 MAX_KEPT = 1_000
 """Inputs kept at once; past it `send` waits."""
@@ -61,10 +58,9 @@ class Sent:
     async def acked(self) -> Ack:
         """Wait until the server has it for good. Raises: InputRefused, and what ended the connection."""
         await self._until(lambda: self.ack or self.error)
-        if self.ack is None:
-            assert self.error is not None
+        if self.error is not None:
             raise self.error
-        return self.ack
+        return cast("Ack", self.ack)
 
     def frame(self) -> bytes:
         """The frame under its present number."""
@@ -156,11 +152,10 @@ class Inputs:
         elif ack.turn in self._ended:
             self._end(sent, self._ended[ack.turn])
 
-    def refused(self, error: ErrorFrame, now: float) -> None:
-        """The server has not taken an input. Raises: OutOfStep."""
-        assert error.n is not None
-        self._unanswered.discard(error.n)
-        sent = self._kept.get(error.n)
+    def refused(self, n: int, error: ErrorFrame, now: float) -> None:
+        """The server has not taken input `n`. Raises: OutOfStep."""
+        self._unanswered.discard(n)
+        sent = self._kept.get(n)
         if sent is None or sent.ack is not None:
             return
         if error.code == "out_of_order":

@@ -8,8 +8,9 @@ import itertools
 import logging
 import random
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from app.client.address import PATIENCE, endpoint, open_socket
@@ -20,13 +21,8 @@ from app.client.lost import Parting, code_of, final, in_words, reason_of, second
 from app.errors import ProtocolError
 from app.protocol.close import CloseCode
 from app.protocol.codec import decode_server, encode
-from app.protocol.frames import START, Ack, Bye, ErrorFrame, Events, Pong, Position, Reset, ServerFrame, Welcome
+from app.protocol.frames import START, Ack, Bye, ErrorFrame, Events, Pong, Reset, ServerFrame, Welcome
 from app.protocol.inputs import Hello, Ping
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from websockets.asyncio.client import ClientConnection
 
 FIRST_DELAY = 0.1
 """Seconds before the first reconnect; every connection more that brings nothing doubles it."""
@@ -170,7 +166,7 @@ class Link:
                 return
             if self._progress or now() - begun > MAX_DELAY:
                 good_until, delay = now(), FIRST_DELAY
-            pause = seconds_asked(self._parting) + delay * random.uniform(0.5, 1)
+            pause = seconds_asked(self._parting) + delay * random.uniform(0.5, 1)  # noqa: S311 - spreads the returns
             if self._give_up_after is not None and now() + pause > good_until + self._give_up_after:
                 raise Unreachable(self._url, f"{in_words(lost)}, given up after {self._give_up_after:g} seconds")
             self._on_state(in_words(lost))
@@ -251,8 +247,8 @@ class Link:
                 self.inputs.acked(frame)
                 self._progress = True
                 self._to_write.set()
-            case ErrorFrame(n=int()):
-                self.inputs.refused(frame, asyncio.get_running_loop().time())
+            case ErrorFrame(n=int() as n):
+                self.inputs.refused(n, frame, asyncio.get_running_loop().time())
                 self._to_write.set()
             case _:
                 self._take_notice(frame)

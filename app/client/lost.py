@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import socket
+from http import HTTPStatus
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
@@ -58,7 +59,8 @@ def final(lost: Exception) -> bool:
     if not isinstance(lost, InvalidStatus):
         return False
     status = lost.response.status_code
-    return 400 <= status < 500 and status != 429
+    refuses = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return refuses and status != HTTPStatus.TOO_MANY_REQUESTS
 
 
 def in_words(lost: Exception) -> str:

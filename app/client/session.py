@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
-from typing import TYPE_CHECKING, Any, Self, cast
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Any, Self, cast
 
 import orjson
 
 from app.client.answer import Answer
-from app.client.buffer import Event, Item
+from app.client.buffer import Item, ResetEvent
 from app.client.errors import Closed, InputRefused, TurnFailed
 from app.client.inputs import Sent
-from app.client.link import TERMINAL, Link
+from app.client.link import Link
 from app.protocol.codec import decode
 from app.protocol.frames import Position, Welcome
 from app.protocol.inputs import Durable, Hello
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from types import TracebackType
 
 N_BYTES = 24
 """Bytes of a frame that its number may take."""
@@ -49,8 +49,7 @@ def connect(
     """
     members = {"client": client or secrets.token_urlsafe(16), "session": session, "agent": agent, "token": token}
     hello = decode(orjson.dumps({"type": "hello", "since": since and since._asdict(), **members}))
-    assert isinstance(hello, Hello)
-    return Client(Link(url, hello, give_up_after=give_up_after, on_state=on_state))
+    return Client(Link(url, cast("Hello", hello), give_up_after=give_up_after, on_state=on_state))
 
 
 class Client:
@@ -156,7 +155,23 @@ class Client:
         Ends at once if the turn's end was passed over before. Raises: InputRefused, ValueError for an input that
         is no turn, and what ended the connection.
         """
-        while not self._link.is_past(sent):
+        if (await sent.acked()).turn is None:
+            raise ValueError(f"the server has no turn for this {sent.kind}")
+        while sent.ended_at is None or self._link.buffer.handed < sent.ended_at:
             item = await self._link.next()
-            ack = await sent.acked()
-            ...
+            # asked again for each event: after a loss the input may be another turn, acknowledged anew
+            if isinstance(item, ResetEvent) or item.turn == (await sent.acked()).turn:
+                yield item
+
+    async def ask(self, content: str | list[dict[str, Any]]) -> str:
+        """Say something and wait for the answer's text, without what was superseded on the way.
+
+        Raises: TurnFailed, InputRefused, and what ended the connection.
+        """
+        sent = await self.send(content)
+        answer = Answer(sent.message)
+        async for item in self.turn(sent):
+            answer.take(item)
+        if answer.error is not None:
+            raise TurnFailed(answer.error.get("code", "unknown"), answer.error.get("message", ""))
+        return answer.text()

@@ -31,13 +31,33 @@ _driven: ContextVar[bool] = ContextVar("parley_driven", default=False)
 """Whether this is the context of a driven coroutine: tasks that are made in it are driven too."""
 
 
-def drive(coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-    """The same coroutine, but synchronous code in it may call `suspend`. To be awaited, or made a task."""
-    steps = _steps(coroutine)
-    next(steps)  # begun: a driver that is dropped before its first step, like a task's that was cancelled, closes it
-    driven = _drive(steps)
-    driven.__qualname__ = getattr(coroutine, "__qualname__", driven.__qualname__)
-    return driven
+@types.coroutine
+def drive(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Await a coroutine so that synchronous code in it may call `suspend`.
+
+    Marks the context it is awaited in: tasks that are made there are driven too, on a loop whose task factory is
+    `driving`.
+    """
+    _driven.set(True)
+    idle = _idle.steppers
+    act, value = coroutine.send, None
+    while True:
+        stepper = idle.pop() if idle else _Stepper()
+        handover = stepper.handover
+        handover.act, handover.value = act, value
+        handover.driver = driver = getcurrent()
+        stepper.gr_context = driver.gr_context
+        stepper.switch(handover)
+        if handover.waiting is None:
+            idle.append(stepper)
+        else:
+            yield from _waits(stepper)
+        if handover.error is not None:
+            return _outcome(handover)
+        try:
+            act, value = coroutine.send, (yield handover.yielded)
+        except BaseException as error:  # noqa: BLE001  # the coroutine's to handle
+            act, value = coroutine.throw, error
 
 
 def suspend(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -154,44 +174,9 @@ class _Idle(threading.local):
 _idle = _Idle()
 
 
-async def _drive(steps: Generator[Any, Any, T]) -> T:
-    token = _driven.set(True)
-    try:
-        return await steps  # type: ignore[misc]  # types.coroutine makes a generator awaitable
-    finally:
-        _driven.reset(token)
-
-
-@types.coroutine
-def _steps(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    try:
-        yield
-    except GeneratorExit:
-        coroutine.close()
-        raise
-    idle = _idle.steppers
-    act, value = coroutine.send, None
-    while True:
-        stepper = idle.pop() if idle else _Stepper()
-        handover = stepper.handover
-        handover.act, handover.value = act, value
-        handover.driver = driver = getcurrent()
-        stepper.gr_context = driver.gr_context
-        stepper.switch(handover)
-        if handover.waiting is not None:
-            yield from _waits(handover)
-        if len(idle) < MAX_IDLE:
-            idle.append(stepper)
-        if handover.error is not None:
-            return _outcome(handover)
-        try:
-            act, value = coroutine.send, (yield handover.yielded)
-        except BaseException as error:  # noqa: BLE001  # the coroutine's to handle
-            act, value = coroutine.throw, error
-
-
-def _waits(handover: _Handover) -> Generator[Any, Any, None]:
-    """Hand out what `suspend` waits for, until the step is over."""
+def _waits(stepper: _Stepper) -> Generator[Any, Any, None]:
+    """Hand out what `suspend` waits for until the step is over; then the stepper is free for others."""
+    handover = stepper.handover
     while (waiting := handover.waiting) is not None:
         handover.waiting = None
         try:
@@ -200,6 +185,8 @@ def _waits(handover: _Handover) -> Generator[Any, Any, None]:
             resume, value = waiting.throw, error
         handover.driver = getcurrent()
         resume(value)
+    if len(_idle.steppers) < MAX_IDLE:
+        _idle.steppers.append(stepper)
 
 
 def _outcome(handover: _Handover) -> Any:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from typing import assert_never
 
-from app import logs
 from app.errors import ProtocolError, StoreFull, StoreUnavailable
 from app.gateway.closing import Closing
 from app.gateway.limits import Bucket
@@ -16,10 +14,8 @@ from app.gateway.wall import now
 from app.protocol import codec
 from app.protocol.close import CloseCode
 from app.protocol.frames import ErrorFrame
-from app.protocol.inputs import CONTROL_KINDS, CancelInput, Durable, Hello, Ping
+from app.protocol.inputs import CONTROL_KINDS, CancelInput, ClientFrame, Durable, Hello, Ping
 from app.store.base import Accepted, NewInput, Refused
-
-log = logs.get(__name__)
 
 MALFORMED_PER_MINUTE = 10
 """Bad frames a client may send a minute before it is taken for hostile."""
@@ -28,10 +24,17 @@ RETRY_AFTER_MS = 1_000
 """How long a client should wait with an input that was refused because something is full."""
 
 _FULL = {
-    "size": "{0.inbox_size} inputs wait (PARLEY_INBOX_SIZE)",
-    "bytes": "the inputs that wait have {0.inbox_bytes} bytes (PARLEY_INBOX_BYTES)",
-    "controls": "32 cancels, answers and ends wait",
+    "size": "{0.inbox_size} inputs are waiting, as many as are allowed (PARLEY_INBOX_SIZE)",
+    "bytes": "the inputs that wait have {0.inbox_bytes} bytes with this one (PARLEY_INBOX_BYTES)",
+    "controls": "32 cancels, answers and ends are waiting, as many as are allowed",
 }
+
+
+def decode(raw: str | bytes) -> ClientFrame:
+    """The frame in a message. Raises: ProtocolError."""
+    if isinstance(raw, bytes):
+        raise ProtocolError("bad_frame", "a binary message: frames are text messages")
+    return codec.decode(raw)
 
 
 class Intake:
@@ -45,42 +48,110 @@ class Intake:
         self._client = client
         self._put = put
         self._malformed: Bucket | None = None
-        self._refused: range | None = None
-        """The counters that were refused and have not come again, from the lowest to behind the highest."""
+        # the counters that were refused and did not come again, of which the first is the one that must
+        self._refused = range(0)
         self._resting = 0.0
 
     async def take(self, raw: str | bytes) -> None:
-        """Do what a message asks for. Raises: Closing if the connection has to end; NoSuchSession; SessionEnded."""
+        """Do what a message asks for.
+
+        Raises: Closing if the connection has to end for it; NoSuchSession, SessionEnded.
+        """
         try:
             frame = decode(raw)
+            if isinstance(frame, Hello):
+                raise ProtocolError("bad_frame", "hello: was said already")
         except ProtocolError as error:
             self._count_malformed(error)
             self._refuse(error.n, error.code, error.message)
             return
-        match frame:
-            case Ping():
-                self._put(codec.encode_pong(frame.t, int(now() * 1000)))
-            case Hello():
-                self._refuse(None, "bad_frame", "hello: was said already")
-            case _:
-                await self._keep(frame)
+        if isinstance(frame, Ping):
+            self._put(codec.encode_pong(frame.t, int(now() * 1000)))
+        else:
+            await self._keep(frame)
+
+    # ---- inputs
 
     async def _keep(self, frame: Durable) -> None:
-        if frame.type not in self._site.kinds:
-            return self._refuse(frame.n, "unsupported", f"{frame.type}: this server does not take it")
-        if asyncio.get_running_loop().time() < self._resting:
-            return self._refuse_waiting(frame.n, "the store does not answer")
         new = _new_input(frame)
-        if len(new.body) > self._site.settings.inbox_bytes:
-            most = self._site.settings.inbox_bytes
-            return self._refuse(frame.n, "too_large", f"{len(new.body)} bytes, an inbox has {most} (PARLEY_INBOX_BYTES)")
+        if reason := self._unwanted(new):
+            self._refuse(new.n, *reason)
+        elif asyncio.get_running_loop().time() < self._resting:
+            self._refuse_for_now(new.n, "the store does not answer")
+        else:
+            await self._offer(new)
+
+    def _unwanted(self, new: NewInput) -> tuple[str, str] | None:
+        """Code and message for an input that this server never takes."""
+        if new.kind not in self._site.kinds:
+            return "unsupported", f"{new.kind}: this server does not take such inputs"
+        most = self._site.settings.inbox_bytes
+        if len(new.body) > most:
+            return "too_large", f"{new.kind}: {len(new.body)} bytes, an inbox has {most} (PARLEY_INBOX_BYTES)"
+        return None
+
+    async def _offer(self, new: NewInput) -> None:
         try:
             answer = await self._site.store.accept(self._session, self._client, new)
-        except (StoreFull, StoreUnavailable) as error:
-            # What waits behind it need not wait for the store as long again: the reader would stand still, and
-            # the client's pongs with it.
+        except StoreFull as error:
+            self._refuse_for_now(new.n, str(error))
+        except StoreUnavailable as error:
+            # What waits behind this input must not wait as long again, one after the other: the reader would
+            # stand still meanwhile, and with it the pongs that keep the connection.
             self._resting = asyncio.get_running_loop().time() + RETRY_AFTER_MS / 1000
-            return self._refuse_waiting(frame.n, str(error))
-        if isinstance(answer, Accepted):
-            return self._acknowledge(frame.n, answer)
-        return self._explain(frame.n, answer)
+            self._refuse_for_now(new.n, str(error))
+        else:
+            if isinstance(answer, Accepted):
+                self._acknowledge(new.n, answer)
+            else:
+                self._explain(new.n, answer)
+
+    def _acknowledge(self, n: int, kept: Accepted) -> None:
+        self._refused = range(max(self._refused.start, n + 1), self._refused.stop)
+        self._put(
+            codec.encode_ack(n, queued=kept.queued, duplicate=kept.duplicate, index=kept.index, turn=kept.turn)
+        )
+
+    # ---- refusals
+
+    def _explain(self, n: int, refused: Refused) -> None:
+        if refused.reason == "conflict":
+            self._say(n, "conflict", f"n {n} was accepted with another body")
+        elif refused.reason == "busy":
+            self._refuse_for_now(n, _FULL[refused.limit].format(self._site.settings))
+        elif refused.expected in self._refused:
+            self._refuse(n, "out_of_order", f"n {refused.expected} was refused and has to come first")
+        else:
+            message = f"n is {n}, and {refused.expected} was due"
+            raise Closing.error(CloseCode.COUNTER_SKIPPED, "counter_skipped", message, n)
+
+    def _refuse_for_now(self, n: int, message: str) -> None:
+        if self._refused and n > self._refused.start:
+            self._refuse(n, "out_of_order", f"n {self._refused.start} was refused and has to come first")
+        else:
+            self._refuse(n, "busy", message, RETRY_AFTER_MS)
+
+    def _refuse(self, n: int | None, code: str, message: str, retry_after_ms: int | None = None) -> None:
+        """Refuse a frame, whose counter is then not used."""
+        if n is not None:
+            known = self._refused or range(n, n)
+            self._refused = range(min(known.start, n), max(known.stop, n + 1))
+        self._say(n, code, message, retry_after_ms)
+
+    def _say(self, n: int | None, code: str, message: str, retry_after_ms: int | None = None) -> None:
+        frame = ErrorFrame(code=code, message=message, n=n, retry_after_ms=retry_after_ms, fatal=False)
+        self._put(codec.encode(frame))
+
+    def _count_malformed(self, error: ProtocolError) -> None:
+        time = asyncio.get_running_loop().time()
+        if self._malformed is None:
+            self._malformed = Bucket(MALFORMED_PER_MINUTE, MALFORMED_PER_MINUTE / 60, time)
+        if not self._malformed.take(time):
+            raise Closing.error(CloseCode.BAD_FRAME, error.code, error.message, error.n)
+
+
+def _new_input(frame: Durable) -> NewInput:
+    body = codec.body_of(frame)
+    turn = "" if frame.type in CONTROL_KINDS else secrets.token_urlsafe(12)
+    target = frame.turn or "" if isinstance(frame, CancelInput) else ""
+    return NewInput(frame.n, frame.type, body, codec.checksum(body), turn, target)

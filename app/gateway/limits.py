@@ -6,10 +6,6 @@ from collections import Counter
 
 from app.settings import Settings
 
-BURST_SECONDS = 10.0
-"""The time over which the rate of frames is averaged: a socket that was quiet may send as much at once."""
-
-
 class Admission:
     """Counts the sockets of one worker."""
 
@@ -44,19 +40,19 @@ class Admission:
             self._of += Counter()  # drops what is at zero
 
 
-class FrameRate:
-    """A bucket that holds ten seconds' worth of frames and fills at `rate` frames a second."""
+class Bucket:
+    """Lets `size` things happen at once and `rate` a second in the long run. Times are the loop's, in seconds."""
 
-    __slots__ = ("_rate", "_room", "_since")
+    __slots__ = ("_rate", "_room", "_since", "_size")
 
-    def __init__(self, rate: int, now: float) -> None:
+    def __init__(self, size: float, rate: float, now: float) -> None:
+        self._size = size
         self._rate = rate
-        self._room = rate * BURST_SECONDS
+        self._room = size
         self._since = now
 
     def take(self, now: float) -> bool:
-        """Count a frame; answers whether it was within the limit. `now` is the loop's time in seconds."""
-        full = self._rate * BURST_SECONDS
-        self._room = min(full, self._room + (now - self._since) * self._rate) - 1
+        """Count one thing; answers whether it was within the limit."""
+        self._room = min(self._size, self._room + (now - self._since) * self._rate) - 1
         self._since = now
         return self._room >= 0

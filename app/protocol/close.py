@@ -15,6 +15,7 @@ class CloseCode(IntEnum):
     """Whether the client should connect again without asking anybody; otherwise the code is final."""
 
     def __new__(cls, number: int, reason: str, reconnect: bool) -> Self:  # noqa: FBT001 - a column of the table
+        """One row of the table."""
         code = int.__new__(cls, number)
         code._value_ = number
         code.reason = reason

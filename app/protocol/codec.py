@@ -155,7 +155,7 @@ def _model(members: dict[str, Any], models: dict[str, type[Wire]], n: int | None
 
 def _validate(model: type[Wire], members: dict[str, Any], n: int | None) -> Any:
     try:
-        return model.model_validate(members, by_alias=True, by_name=False)
+        return model.__pydantic_validator__.validate_python(members, by_alias=True, by_name=False)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = _where(members["type"], first["loc"])
@@ -169,13 +169,11 @@ def _where(kind: str, loc: tuple[int | str, ...]) -> str:
     where = kind
     before: int | str = ""
     for step in loc:
-        if isinstance(step, int):
-            where += f"[{step}]"
-        elif isinstance(before, int) or before in _UNIONS:
-            step = ""
+        if isinstance(step, str) and (isinstance(before, int) or before in _UNIONS):
+            before = ""
         else:
-            where += f".{step}"
-        before = step
+            where += f"[{step}]" if isinstance(step, int) else f".{step}"
+            before = step
     return where
 
 
@@ -204,7 +202,7 @@ def _by_type(union: Any) -> dict[str, type[Wire]]:
 
 
 _DURABLE = _by_type(Durable)
-_CLIENT = {"hello": Hello, **_DURABLE, "ping": Ping}
+_CLIENT: dict[str, type[Wire]] = {"hello": Hello, **_DURABLE, "ping": Ping}
 _SERVER = _by_type(ServerFrame)
 _UNIONS = frozenset({"content", "source"})
 """Members after which pydantic names the branch it took; it also does so after each index."""

@@ -137,9 +137,9 @@ def superseded(message_ids: Iterable[str]) -> Event:
 
 
 def message_updated(message_id: str, content: str, **fields: Any) -> Event:
-    """A message has another content. Of `fields`, `name` and `metadata` replace the message's own, and any other
-    one its namesake in `metadata.parley`.
+    """A message has another content.
 
+    Of `fields`, `name` and `metadata` replace the message's own; any other one stands in `metadata.parley`.
     Raises: ValueError if `content` is over MAX_VALUE_BYTES as JSON: unlike a new message it cannot be split.
     """
     content = clean(content)

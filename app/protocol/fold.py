@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import orjson
 
 from app.protocol import events
 from app.protocol.events import MAX_STATE_BYTES, MAX_SUPERSEDED, Event, Patch
 from app.protocol.frames import MAX_OUT_BYTES, START, Events, Position
+from app.protocol.messages import Message, Messages, of_activity, of_text, of_tool_call, of_tool_result
 from app.protocol.patch import PatchError, apply_patch
 from app.protocol.shelf import Shelf
-from app.protocol.values import MAX_VALUE_BYTES, cut, size, text_size
+from app.protocol.values import size
 
-MAX_MESSAGES = 200
-"""Messages that are kept."""
-MESSAGE_BYTES = MAX_VALUE_BYTES
-"""JSON bytes of one message: a longer text loses its end, metadata and activities their largest members."""
-MESSAGES_BYTES = 448 * 1024
-"""JSON bytes of all messages together."""
 MAX_OPEN = 256
 """Texts, tool calls, steps and asks that are known to be open; past it the oldest no longer is."""
 OPEN_BYTES = 64 * 1024
@@ -40,8 +35,8 @@ class _Turn(NamedTuple):
 class Fold:
     """A log, folded: feed it the frames in order. How the log was cut into frames and sittings makes no difference.
 
-    Bounded: MAX_MESSAGES, MESSAGES_BYTES, MAX_OPEN, OPEN_BYTES, MAX_STATE_BYTES. What is past a bound goes, oldest
-    first and what is still open last, and `truncated` says so for good.
+    Bounded by MAX_MESSAGES, MESSAGES_BYTES, MAX_OPEN, OPEN_BYTES and MAX_STATE_BYTES. What is past a bound goes,
+    oldest first and what is still open last, and `truncated` says so for good.
     """
 
     def __init__(self) -> None:
@@ -51,7 +46,7 @@ class Fold:
         self._attempt = 0
         self._turns: dict[str, _Turn] = {}
         self._open: Shelf[tuple[str, str]] = Shelf(MAX_OPEN, OPEN_BYTES)
-        self._messages: Shelf[str] = Shelf(MAX_MESSAGES, MESSAGES_BYTES, self._is_open)
+        self._messages = Messages(self._is_open)
         self._state: Any = None
         self._cut = False
 
@@ -75,22 +70,24 @@ class Fold:
                 self.position = Position(seq, members["mark"])
 
     def snapshot(self) -> dict[str, Any]:
-        """The `snapshot` of a `reset` frame, at most SNAPSHOT_BYTES. Encode it before more is applied: it is a view."""
+        """The `snapshot` of a `reset` frame, at most SNAPSHOT_BYTES. It is a view: encode it before applying more."""
         turns = [{"kind": "turn", "id": id_, "attempt": turn.attempt} for id_, turn in self._turns.items()]
         rest = {"state": self._state, "open": [*turns, *self._open]}
         room = SNAPSHOT_BYTES - size(rest)
-        messages: list[dict[str, Any]] = []
+        messages: list[Message] = []
+        truncated = self.truncated
         for message in reversed(list(self._messages)):
             room -= self._messages.size(message["id"]) + 1
             if room < 0:
-                return {**rest, "messages": messages[::-1], "truncated": True}
-            messages.append(message)
-        return {**rest, "messages": messages[::-1], "truncated": self.truncated}
+                truncated = True
+                break
+            messages.insert(0, message)
+        return {"messages": messages, **rest, "truncated": truncated}
 
     def shown(self, turn: str) -> list[str]:
         """The ids of messages, tool calls and activities of a running turn that are not superseded or removed.
 
-        In the order they came; the last MAX_SUPERSEDED. Empty for a turn that does not run.
+        In the order they came; the last MAX_SUPERSEDED. None for a turn that does not run.
         """
         running = self._turns.get(turn)
         return list(running.shown) if running else []
@@ -117,118 +114,83 @@ class Fold:
         """The fold that `dump` wrote. Raises: ValueError if it is none."""
         fold = cls()
         try:
-            members = orjson.loads(dumped)
-            seq, mark = members["position"]
-            fold.position = Position(seq, mark)
-            for id_, attempt, shown in members["turns"]:
-                fold._turns[id_] = _Turn(attempt, dict.fromkeys(shown))
-            for thing in members["open"]:
-                fold._open.put((thing["kind"], thing["id"]), thing)
-            for message in members["messages"]:
-                fold._messages.put(message["id"], message)
-            fold._state, fold._cut = members["state"], members["truncated"]
+            fold._restore(orjson.loads(dumped))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not a stored fold: {error}") from None
+            raise ValueError(f"not a stored fold: {error!r}") from None
         return fold
 
-    # What follows folds single events. Ids that are not there were trimmed, or removed: such events pass.
+    def _restore(self, members: dict[str, Any]) -> None:
+        seq, mark = members["position"]
+        self.position = Position(seq, mark)
+        self._turns = {id_: _Turn(attempt, dict.fromkeys(shown)) for id_, attempt, shown in members["turns"]}
+        for thing in members["open"]:
+            self._open.put((thing["kind"], thing["id"]), thing)
+        for message in members["messages"]:
+            self._messages.put(message["id"], message)
+        self._state, self._cut = members["state"], members["truncated"]
 
     def _fold(self, event: Event) -> None:
-        kind = event["type"]
-        if kind == "CUSTOM":
-            on_custom = _CUSTOM.get(event["name"])
+        if event["type"] == "CUSTOM":
+            on_custom = self._customs.get(event["name"])
             if on_custom is not None:
                 on_custom(self, event["value"])
-        elif (on_event := _EVENTS.get(kind)) is not None:
-            on_event(self, event)
+        else:
+            on_event = self._events.get(event["type"])
+            if on_event is not None:
+                on_event(self, event)
+
+    # ---- turns
 
     def _run_started(self, _: Event) -> None:
         if self._turn is not None:
             self._turns[self._turn] = _Turn(self._attempt, {})
 
     def _run_ended(self, _: Event) -> None:
-        if self._turn is None or self._turns.pop(self._turn, None) is None:
-            return
-        for thing in list(self._open):
-            if thing["turn"] == self._turn:
-                self._open.drop((thing["kind"], thing["id"]))
+        if self._turn in self._turns:
+            del self._turns[self._turn]
+            for thing in [thing for thing in self._open if thing["turn"] == self._turn]:
+                self._end(thing["kind"], thing["id"])
+
+    def _show(self, id_: str) -> None:
+        running = None if self._turn is None else self._turns.get(self._turn)
+        if running is not None:
+            running.shown[id_] = None
+            if len(running.shown) > MAX_SUPERSEDED:
+                del running.shown[next(iter(running.shown))]
+
+    # ---- what is open
+
+    def _begin(self, kind: str, id_: str, **more: Any) -> None:
+        self._open.put((kind, id_), {"kind": kind, "id": id_, "turn": self._turn, **more})
+
+    def _end(self, kind: str, id_: str) -> None:
+        self._open.drop((kind, id_))
+
+    def _is_open(self, message_id: str) -> bool:
+        return any((kind, message_id) in self._open for kind in _MESSAGE_KINDS)
+
+    def _ask(self, value: Event) -> None:
+        self._begin("ask", value["id"], value=value)
+
+    def _ask_resolved(self, value: Event) -> None:
+        self._end("ask", value["id"])
+
+    # ---- messages
 
     def _text_start(self, event: Event) -> None:
-        message = {"id": event["messageId"], "role": event.get("role") or "assistant", "content": ""}
-        message |= {member: event[member] for member in ("name", "metadata") if member in event}
+        message = of_text(event)
+        if message["role"] != "user":
+            self._show(message["id"])
         self._begin("text", message["id"])
-        self._add(message)
+        self._messages.add(message)
 
     def _text_content(self, event: Event) -> None:
         message = self._messages.get(event["messageId"])
         if message is not None and ("text", message["id"]) in self._open:
-            self._extend(message["id"], message, "content", event["delta"])
+            self._messages.extend(message["id"], message, "content", event["delta"])
 
     def _text_end(self, event: Event) -> None:
-        self._open.drop(("text", event["messageId"]))
-
-    def _tool_call_start(self, event: Event) -> None:
-        id_ = event["toolCallId"]
-        function = {"name": event["toolCallName"], "arguments": ""}
-        message = {"id": id_, "role": "assistant", "toolCalls": [{"id": id_, "type": "function", "function": function}]}
-        metadata = dict(event.get("metadata") or {})
-        if "parentMessageId" in event:
-            metadata["parley"] = {**events.parley_of(metadata), "parent": event["parentMessageId"]}
-        if metadata:
-            message["metadata"] = metadata
-        self._begin("tool_call", id_)
-        self._add(message)
-
-    def _tool_call_args(self, event: Event) -> None:
-        message = self._messages.get(event["toolCallId"])
-        if message is not None and ("tool_call", message["id"]) in self._open:
-            self._extend(message["id"], message["toolCalls"][0]["function"], "arguments", event["delta"])
-
-    def _tool_call_end(self, event: Event) -> None:
-        self._open.drop(("tool_call", event["toolCallId"]))
-
-    def _tool_call_result(self, event: Event) -> None:
-        call, content = event["toolCallId"], event["content"]
-        self._add({"id": event["messageId"], "role": "tool", "toolCallId": call, "content": content})
-
-    def _activity_snapshot(self, event: Event) -> None:
-        id_, content = event["messageId"], event["content"]
-        activity_type = event["activityType"]
-        self._track_step(id_, activity_type, content)
-        self._add({"id": id_, "role": "activity", "activityType": activity_type, "content": content})
-
-    def _activity_delta(self, event: Event) -> None:
-        message = self._messages.get(event["messageId"])
-        if message is None or message["role"] != "activity":
-            return
-        content = self._patched(message["content"], event["patch"])
-        if isinstance(content, dict):
-            self._track_step(message["id"], message["activityType"], content)
-            self._keep({**message, "content": content})
-
-    def _track_step(self, id_: str, activity_type: str, content: dict[str, Any]) -> None:
-        if activity_type == "step" and content.get("status") == "running":
-            self._begin("step", id_)
-        else:
-            self._open.drop(("step", id_))
-
-    def _state_snapshot(self, event: Event) -> None:
-        self._set_state(event["snapshot"])
-
-    def _state_delta(self, event: Event) -> None:
-        self._set_state(self._patched(self._state, event["delta"]))
-
-    def _set_state(self, state: Any) -> None:
-        if size(state) > MAX_STATE_BYTES:
-            self._cut = True
-        else:
-            self._state = state
-
-    def _patched(self, document: Any, patch: Patch) -> Any:
-        try:
-            return apply_patch(document, patch)
-        except PatchError:  # it does not apply at a client either
-            return document
+        self._end("text", event["messageId"])
 
     def _superseded(self, value: Event) -> None:
         for id_ in value["messages"]:
@@ -237,29 +199,118 @@ class Fold:
     def _message_removed(self, value: Event) -> None:
         self._remove(value["messageId"])
 
+    def _remove(self, id_: str) -> None:
+        self._messages.drop(id_)
+        for kind in _MESSAGE_KINDS:
+            self._end(kind, id_)
+        for turn in self._turns.values():
+            turn.shown.pop(id_, None)
+
     def _message_updated(self, value: Event) -> None:
-        message = self._messages.get(value["messageId"])
-        if message is None or not isinstance(message.get("content"), str):
-            return
-        own = {member: value[member] for member in ("content", "name", "metadata") if member in value}
-        ours = {member: value[member] for member in value if member not in own and member != "messageId"}
-        self._keep({**message, **own})
-        if ours:
-            self._annotate(message["id"], ours)
+        fields = {name: field for name, field in value.items() if name != "messageId"}
+        self._messages.update(value["messageId"], fields)
 
     def _actions(self, value: Event) -> None:
-        self._annotate(value["messageId"], {"actions": value["actions"]})
+        self._messages.set_actions(value["messageId"], value["actions"])
 
     def _element(self, value: Event) -> None:
-        id_ = value.get("messageId")
-        message = self._messages.get(id_) if isinstance(id_, str) else None
-        if message is not None:
-            others = events.parley_of(message.get("metadata")).get("elements", [])
-            kept = [other for other in others if other.get("id") != value.get("id")]
-            self._annotate(message["id"], {"elements": [*kept, value]})
+        if value.get("messageId") is not None:
+            self._messages.set_element(value["messageId"], value)
 
-    def _ask(self, value: Event) -> None:
-        self._begin("ask", value["id"], value=value)
+    # ---- tool calls and activities: messages too
 
-    def _ask_resolved(self, value: Event) -> None:
-        self._open.drop(("ask", value["id"]))
+    def _tool_call_start(self, event: Event) -> None:
+        self._show(event["toolCallId"])
+        self._begin("tool_call", event["toolCallId"])
+        self._messages.add(of_tool_call(event))
+
+    def _tool_call_args(self, event: Event) -> None:
+        message = self._messages.get(event["toolCallId"])
+        if message is not None and ("tool_call", message["id"]) in self._open:
+            self._messages.extend(message["id"], message["toolCalls"][0]["function"], "arguments", event["delta"])
+
+    def _tool_call_end(self, event: Event) -> None:
+        self._end("tool_call", event["toolCallId"])
+
+    def _tool_call_result(self, event: Event) -> None:
+        self._show(event["messageId"])
+        self._messages.add(of_tool_result(event))
+
+    def _activity_snapshot(self, event: Event) -> None:
+        self._show(event["messageId"])
+        self._keep_activity(of_activity(event))
+
+    def _activity_delta(self, event: Event) -> None:
+        message = self._messages.get(event["messageId"])
+        if message is not None and message["role"] == "activity":
+            content = _patched(message["content"], event["patch"])
+            if isinstance(content, dict):
+                self._keep_activity({**message, "content": content})
+
+    def _keep_activity(self, message: Message) -> None:
+        if message["activityType"] == "step" and message["content"].get("status") == "running":
+            self._begin("step", message["id"])
+        else:
+            self._end("step", message["id"])
+        self._messages.add(message)
+
+    # ---- shared state
+
+    def _state_snapshot(self, event: Event) -> None:
+        self._keep_state(event["snapshot"])
+
+    def _state_delta(self, event: Event) -> None:
+        self._keep_state(_patched(self._state, event["delta"]))
+
+    def _keep_state(self, state: Any) -> None:
+        if size(state) <= MAX_STATE_BYTES:
+            self._state = state
+        else:
+            self._cut = True
+
+    _events: ClassVar[dict[str, Callable[[Fold, Event], None]]] = {
+        "RUN_STARTED": _run_started,
+        "RUN_FINISHED": _run_ended,
+        "RUN_ERROR": _run_ended,
+        "TEXT_MESSAGE_START": _text_start,
+        "TEXT_MESSAGE_CONTENT": _text_content,
+        "TEXT_MESSAGE_END": _text_end,
+        "TOOL_CALL_START": _tool_call_start,
+        "TOOL_CALL_ARGS": _tool_call_args,
+        "TOOL_CALL_END": _tool_call_end,
+        "TOOL_CALL_RESULT": _tool_call_result,
+        "ACTIVITY_SNAPSHOT": _activity_snapshot,
+        "ACTIVITY_DELTA": _activity_delta,
+        "STATE_SNAPSHOT": _state_snapshot,
+        "STATE_DELTA": _state_delta,
+    }
+    _customs: ClassVar[dict[str, Callable[[Fold, Event], None]]] = {
+        "parley.superseded": _superseded,
+        "parley.message_updated": _message_updated,
+        "parley.message_removed": _message_removed,
+        "parley.ask": _ask,
+        "parley.ask_resolved": _ask_resolved,
+        "parley.actions": _actions,
+        "parley.element": _element,
+    }
+
+
+def _patched(document: Any, patch: Patch) -> Any:
+    try:
+        return apply_patch(document, patch)
+    except PatchError:  # nor does it apply at a client
+        return document
+
+
+def _close_step(id_: str) -> Event:
+    return events.activity_delta(id_, "step", [{"op": "add", "path": "/status", "value": "cancelled"}])
+
+
+_MESSAGE_KINDS = ("text", "tool_call", "step")
+"""What can be open under a message's id; an ask has an id of its own kind."""
+_CLOSERS: dict[str, Callable[[str], Event]] = {
+    "text": events.text_end,
+    "tool_call": events.tool_call_end,
+    "step": _close_step,
+    "ask": lambda id_: events.ask_resolved(id_, "cancelled"),
+}

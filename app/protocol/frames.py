@@ -82,9 +82,7 @@ class Wire(BaseModel):
         """The members as they go over the wire; nested objects are left as they are."""
         values = self.__dict__
         return {
-            alias: value
-            for name, alias, nullable in self._members
-            if (value := values[name]) is not None or nullable
+            alias: value for name, alias, nullable in self._members if (value := values[name]) is not None or nullable
         }
 
 
@@ -208,7 +206,5 @@ class Bye(Wire):
     """How long to wait before reconnecting, in milliseconds."""
 
 
-ServerFrame = Annotated[
-    Welcome | Events | Ack | Reset | ErrorFrame | Pong | Bye, Field(discriminator="type")
-]
+ServerFrame = Annotated[Welcome | Events | Ack | Reset | ErrorFrame | Pong | Bye, Field(discriminator="type")]
 """Everything a server sends."""

@@ -18,10 +18,15 @@ def too_deep(value: object, limit: int) -> bool:
     """Whether `value` nests lists and objects more than `limit` levels deep."""
     level = [value]
     for _ in range(limit + 1):
-        level = [item for item in level if isinstance(item, dict | list)]
-        if not level:
+        inner: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner += item.values()
+            elif isinstance(item, list):
+                inner += item
+        if not inner:
             return False
-        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+        level = inner
     return True
 
 

@@ -83,6 +83,7 @@ class Emitter:
         self._settled: list[int] = []
         self._soon: asyncio.Handle | None = None
         self._pump: asyncio.Task[None] | None = None
+        self._held = False
         self._one = asyncio.Lock()
         self._room = asyncio.Event()
         self._room.set()
@@ -127,9 +128,15 @@ class Emitter:
         """
         self._unschedule()
         async with self._one:
+            self._held = False
             if self.failure is not None:
                 raise self.failure
             return await self._append(batch)
+
+    def hold(self) -> None:
+        """Append nothing until `append` is called, which is about to be: the turn's end takes all with it."""
+        self._held = True
+        self._unschedule()
 
     def drop(self, failure: StoreError) -> None:
         """Write no more; whatever waits is forgotten."""
@@ -165,7 +172,7 @@ class Emitter:
         self._bytes += size
         if self._bytes > BUFFER_BYTES:
             self._room.clear()
-        if self._pump is None and self._soon is None:
+        if self._pump is None and self._soon is None and not self._held:
             self._soon = asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
@@ -179,17 +186,20 @@ class Emitter:
 
     async def _pump_all(self) -> None:
         try:
-            while self._segments and self.failure is None:
+            while self._wanted():
                 async with self._one:
-                    if self._segments and self.failure is None:
+                    if self._wanted():
                         await self._append(Batch())
                 await asyncio.sleep(self._window)
         except (Fenced, Regressed):
             return  # `drop` has told whom it concerns
         finally:
             self._pump = None
-        if self._segments and self.failure is None:
+        if self._wanted():
             self._begin()
+
+    def _wanted(self) -> bool:
+        return bool(self._segments) and not self._held and self.failure is None
 
     async def _append(self, batch: Batch) -> bool:
         segments, self._segments = self._segments, []

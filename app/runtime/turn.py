@@ -174,9 +174,13 @@ class Turn:
         current.set(self)
         executor_key.set(self.session.id)
         structlog.contextvars.bind_contextvars(session=self.session.id, turn=self.id)
-        if before is not None:
-            await drive(before())
-        await drive(hook.call(self))
+        try:
+            if before is not None:
+                await drive(before())
+            await drive(hook.call(self))
+        finally:
+            if not self._over:
+                self._emitter.hold()
 
     async def _settled(self, task: asyncio.Task[None]) -> bool:
         """Wait for the handler, but after a cancel only so long; answers whether it ended."""

@@ -12,6 +12,7 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 
 from app import logs
 from app.errors import (
@@ -72,7 +73,13 @@ _SCRIPTS = (
 
 def connection_to(url: str) -> AbstractConnection:
     """An unconnected connection to the store, that never retries by itself."""
-    pool = ConnectionPool.from_url(url, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=None)
+    pool = ConnectionPool.from_url(
+        url,
+        protocol=2,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=None,
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+    )
     connection: AbstractConnection = pool.make_connection()
     return connection
 
