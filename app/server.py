@@ -52,7 +52,7 @@ def serve(settings: Settings, *, reload: bool = False, skip_broken: bool = False
                     settings.handlers,
                     target=_child,
                     args=(settings, sock, True),
-                    sigint_timeout=settings.drain_timeout + STOP_WITHIN,
+                    sigint_timeout=int(settings.drain_timeout + STOP_WITHIN),
                 )
             elif settings.workers == 1:
                 run_worker(settings, sock, skip_broken=skip_broken)

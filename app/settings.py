@@ -150,7 +150,9 @@ class Settings(BaseSettings):
         """Refuse what no single field shows. Raises: ConfigError."""
         secret = self.auth_jwt_secret
         if secret is not None and len(secret.get_secret_value().encode()) < SHORTEST_SECRET:
-            raise ConfigError(f"PARLEY_AUTH_JWT_SECRET is shorter than {SHORTEST_SECRET} bytes: take `openssl rand -hex 32`")
+            raise ConfigError(
+                f"PARLEY_AUTH_JWT_SECRET is shorter than {SHORTEST_SECRET} bytes: take `openssl rand -hex 32`"
+            )
         if self.auth_jwks is not None:
             raise ConfigError("PARLEY_AUTH_JWKS: key sets are not supported yet: set PARLEY_AUTH_JWT_SECRET")
         if not (self.loopback or self.authenticates or self.allow_anonymous):

@@ -21,9 +21,7 @@ Arguments = Callable[[Turn], tuple[Any, ...]]
 @overload
 def on_message(function: F) -> F: ...
 @overload
-def on_message(
-    *, policy: Policy = "enqueue", retry: bool = True, timeout: float | None = None
-) -> Callable[[F], F]: ...
+def on_message(*, policy: Policy = "enqueue", retry: bool = True, timeout: float | None = None) -> Callable[[F], F]: ...
 def on_message(
     function: F | None = None, *, policy: Policy = "enqueue", retry: bool = True, timeout: float | None = None
 ) -> F | Callable[[F], F]:

@@ -104,16 +104,49 @@ def driving(inner: TaskFactory | None) -> TaskFactory:
     ) -> asyncio.Future[T]:
         context: Context | None = options.get("context")
         if _driven.get() or (context is not None and context.get(_driven, False)):
-            coroutine = drive(coroutine)
+            coroutine = _driven_coroutine(coroutine)
         return make(loop, coroutine, **options)
 
     return factory
+
+
+def driven_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], context: Context) -> asyncio.Task[T]:
+    """Make a driven task, whatever the loop's task factory is."""
+    return asyncio.Task(_driven_coroutine(coroutine), loop=loop, context=context)
+
+
+def mark_driven() -> None:
+    """Let tasks that are made in this context be driven, where the loop's task factory is `driving`."""
+    _driven.set(True)
 
 
 def _plain_task(
     loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], /, **options: Any
 ) -> asyncio.Future[T]:
     return asyncio.Task(coroutine, loop=loop, **options)
+
+
+def _driven_coroutine(coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    steps = _owned(coroutine)
+    next(steps)
+    driven = _await(steps)
+    driven.__qualname__ = getattr(coroutine, "__qualname__", driven.__qualname__)  # for the task's repr
+    return driven
+
+
+@types.coroutine
+def _owned(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Drive it after a first `next`; from then on it is closed even if its task is cancelled before it begins."""
+    try:
+        yield
+    except GeneratorExit:
+        coroutine.close()
+        raise
+    return (yield from drive(coroutine))
+
+
+async def _await(steps: Generator[Any, Any, T]) -> T:
+    return await steps  # type: ignore[misc]  # types.coroutine made it awaitable
 
 
 class _Handover:

@@ -26,6 +26,15 @@ log = logs.get(__name__)
 BUSY_AFTER_MS = 2_000
 """How long a client that came to a busy server should stay away."""
 
+_REASONS: dict[type[ParleyError], tuple[CloseCode, str, str]] = {
+    AuthError: (CloseCode.NOT_AUTHENTICATED, "not_authenticated", ""),
+    NotYours: (CloseCode.FORBIDDEN, "not_yours", "the session is another user's"),
+    TooManySessions: (CloseCode.FORBIDDEN, "too_many_sessions", ""),
+    NoSuchSession: (CloseCode.NOT_FOUND, "no_such_session", "there is no such session, or not any more"),
+    SessionEnded: (CloseCode.SESSION_ENDED, "session_ended", "the session has ended"),
+}
+"""Errors that close a connection: with which code, under which name, in which words if not in their own."""
+
 
 class Closing(ParleyError):
     """The connection is to be closed with `code` after `frame`, if there is one; without a code, silently."""
@@ -53,25 +62,16 @@ class Closing(ParleyError):
     @classmethod
     def because(cls, error: Exception) -> Self:
         """What an exception means for the connection it was raised for."""
-        match error:
-            case Closing():
-                return cls(error.code, error.frame)
-            case ProtocolError():
-                return cls.error(CloseCode.BAD_FRAME, error.code, error.message, error.n)
-            case AuthError():
-                return cls.error(CloseCode.NOT_AUTHENTICATED, "not_authenticated", str(error))
-            case NotYours():
-                return cls.error(CloseCode.FORBIDDEN, "not_yours", "the session is another user's")
-            case TooManySessions():
-                return cls.error(CloseCode.FORBIDDEN, "too_many_sessions", str(error))
-            case NoSuchSession():
-                return cls.error(CloseCode.NOT_FOUND, "no_such_session", "there is no such session, or not any more")
-            case SessionEnded():
-                return cls.error(CloseCode.SESSION_ENDED, "session_ended", "the session has ended")
-            case StoreUnavailable() | StoreFull():
-                return cls.bye(CloseCode.BUSY, "busy", BUSY_AFTER_MS)
-            case _:
-                return cls._fault(error)
+        if isinstance(error, Closing):
+            return cls(error.code, error.frame)
+        if isinstance(error, ProtocolError):
+            return cls.error(CloseCode.BAD_FRAME, error.code, error.message, error.n)
+        if isinstance(error, StoreUnavailable | StoreFull):
+            return cls.bye(CloseCode.BUSY, "busy", BUSY_AFTER_MS)
+        for kind, (code, name, message) in _REASONS.items():
+            if isinstance(error, kind):
+                return cls.error(code, name, message or str(error))
+        return cls._fault(error)
 
     @classmethod
     def _fault(cls, error: Exception) -> Self:

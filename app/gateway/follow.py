@@ -12,9 +12,10 @@ import orjson
 from app import logs
 from app.errors import SessionEnded, StoreError, StoreUnavailable
 from app.gateway.outbox import Outbox
+from app.metrics import RESETS
 from app.protocol import codec
 from app.protocol.fold import Fold
-from app.protocol.frames import START, Position, Reset
+from app.protocol.frames import START, Position, Reset, Snapshot
 from app.store.base import Gateway, LogEntry, Page
 
 log = logs.get(__name__)
@@ -34,9 +35,7 @@ class Follower:
 
     __slots__ = ("_again", "_live", "_outbox", "_session", "_stop", "_store", "_task", "position")
 
-    def __init__(
-        self, store: Gateway, session: str, outbox: Outbox, stop: Callable[[Exception], None]
-    ) -> None:
+    def __init__(self, store: Gateway, session: str, outbox: Outbox, stop: Callable[[Exception], None]) -> None:
         self._store = store
         self._session = session
         self._outbox = outbox
@@ -125,10 +124,13 @@ class Follower:
 
     async def _reset(self, reason: Literal["ahead", "trimmed", "diverged"]) -> None:
         fold = await self._folded()
-        frame = codec.encode(Reset(reason=reason, head=fold.position, snapshot=fold.snapshot()))
+        snapshot = Snapshot(**fold.snapshot())
+        frame = codec.encode(Reset(reason=reason, head=fold.position, snapshot=snapshot))
         await self._room_for(frame)
         self._outbox.put(frame)
         self.position = fold.position
+        RESETS.labels(reason).inc()
+        log.info("reset", session=self._session, reason=reason, seq=fold.position.seq)
 
     async def _folded(self) -> Fold:
         """The conversation up to the log's head. If the log is trimmed under it, it begins anew."""

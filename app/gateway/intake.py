@@ -11,6 +11,7 @@ from app.gateway.closing import Closing
 from app.gateway.limits import Bucket
 from app.gateway.site import Site
 from app.gateway.wall import now
+from app.metrics import FRAMES_REFUSED
 from app.protocol import codec
 from app.protocol.close import CloseCode
 from app.protocol.frames import ErrorFrame
@@ -59,16 +60,16 @@ class Intake:
         """
         try:
             frame = decode(raw)
-            if isinstance(frame, Hello):
-                raise ProtocolError("bad_frame", "hello: was said already")
         except ProtocolError as error:
-            self._count_malformed(error)
-            self._refuse(error.n, error.code, error.message)
+            self._refuse_malformed(error)
             return
-        if isinstance(frame, Ping):
-            self._put(codec.encode_pong(frame.t, int(now() * 1000)))
-        else:
-            await self._keep(frame)
+        match frame:
+            case Ping():
+                self._put(codec.encode_pong(frame.t, int(now() * 1000)))
+            case Hello():
+                self._refuse_malformed(ProtocolError("bad_frame", "hello: was said already"))
+            case _:
+                await self._keep(frame)
 
     # ---- inputs
 
@@ -108,9 +109,7 @@ class Intake:
 
     def _acknowledge(self, n: int, kept: Accepted) -> None:
         self._refused = range(max(self._refused.start, n + 1), self._refused.stop)
-        self._put(
-            codec.encode_ack(n, queued=kept.queued, duplicate=kept.duplicate, index=kept.index, turn=kept.turn)
-        )
+        self._put(codec.encode_ack(n, queued=kept.queued, duplicate=kept.duplicate, index=kept.index, turn=kept.turn))
 
     # ---- refusals
 
@@ -124,6 +123,14 @@ class Intake:
         else:
             message = f"n is {n}, and {refused.expected} was due"
             raise Closing.error(CloseCode.COUNTER_SKIPPED, "counter_skipped", message, n)
+
+    def _refuse_malformed(self, error: ProtocolError) -> None:
+        time = asyncio.get_running_loop().time()
+        if self._malformed is None:
+            self._malformed = Bucket(MALFORMED_PER_MINUTE, MALFORMED_PER_MINUTE / 60, time)
+        if not self._malformed.take(time):
+            raise Closing.because(error)
+        self._refuse(error.n, error.code, error.message)
 
     def _refuse_for_now(self, n: int, message: str) -> None:
         if self._refused and n > self._refused.start:
@@ -139,15 +146,9 @@ class Intake:
         self._say(n, code, message, retry_after_ms)
 
     def _say(self, n: int | None, code: str, message: str, retry_after_ms: int | None = None) -> None:
+        FRAMES_REFUSED.labels(code).inc()
         frame = ErrorFrame(code=code, message=message, n=n, retry_after_ms=retry_after_ms, fatal=False)
         self._put(codec.encode(frame))
-
-    def _count_malformed(self, error: ProtocolError) -> None:
-        time = asyncio.get_running_loop().time()
-        if self._malformed is None:
-            self._malformed = Bucket(MALFORMED_PER_MINUTE, MALFORMED_PER_MINUTE / 60, time)
-        if not self._malformed.take(time):
-            raise Closing.error(CloseCode.BAD_FRAME, error.code, error.message, error.n)
 
 
 def _new_input(frame: Durable) -> NewInput:

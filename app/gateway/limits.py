@@ -6,6 +6,7 @@ from collections import Counter
 
 from app.settings import Settings
 
+
 class Admission:
     """Counts the sockets of one worker."""
 

@@ -7,6 +7,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from app.metrics import FRAMES_OUT
+from app.protocol.close import CloseCode
+
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 """An ASGI `send`. It returns when the transport has the frame, not when the client has."""
@@ -15,14 +18,14 @@ Send = Callable[[Message], Awaitable[None]]
 class Outbox:
     """The frames that wait for one socket, `limit` bytes at most; a larger frame passes if it is alone.
 
-    It fails at most once: `failed(True)` if the client reads too slowly, which is when the bound is passed or
-    one send takes longer than `timeout` seconds; `failed(False)` if the server under us closed the socket by
-    itself. That a client has gone is for the reader to hear. An outbox that failed takes frames and drops them.
+    It fails at most once: with READS_TOO_SLOWLY if the bound is passed or one send takes longer than `timeout`
+    seconds; with None if the server under us closed the socket by itself. That a client has gone is for the
+    reader to hear. An outbox that failed or ended takes frames and drops them.
     """
 
-    __slots__ = ("_bytes", "_failed", "_limit", "_open", "_send", "_timeout", "_waiting", "_writer", "written")
+    __slots__ = ("_bytes", "_failed", "_limit", "_open", "_send", "_timeout", "_waiting", "_writer")
 
-    def __init__(self, send: Send, limit: int, timeout: float, failed: Callable[[bool], None]) -> None:
+    def __init__(self, send: Send, limit: int, timeout: float, failed: Callable[[CloseCode | None], None]) -> None:
         self._send = send
         self._limit = limit
         self._timeout = timeout
@@ -32,7 +35,6 @@ class Outbox:
         # made for a burst of frames and dropped with it: an idle socket has neither
         self._waiting: deque[bytes] | None = None
         self._writer: asyncio.Task[None] | None = None
-        self.written = 0
 
     @property
     def waiting_bytes(self) -> int:
@@ -44,7 +46,7 @@ class Outbox:
         if not self._open:
             return
         if self._bytes and self._bytes + len(frame) > self._limit:
-            self._fail(slow=True)
+            self._fail(CloseCode.READS_TOO_SLOWLY)
             return
         self._bytes += len(frame)
         if self._waiting is None:
@@ -80,20 +82,20 @@ class Outbox:
                 async with asyncio.timeout(self._timeout):
                     await self._send({"type": "websocket.send", "text": frame.decode()})
                 self._bytes -= len(frame)
-                self.written += 1
+                FRAMES_OUT.inc()
         except TimeoutError:
-            self._fail(slow=True)
+            self._fail(CloseCode.READS_TOO_SLOWLY)
         except OSError:  # the client has gone (ASGI specification, "Send event" of WebSocket)
             self._open = False
         except RuntimeError:  # uvicorn has sent a close of its own: a bad frame, or pings without an answer
-            self._fail(slow=False)
+            self._fail(None)
         finally:
             self._bytes = 0
             self._waiting = self._writer = None
 
-    def _fail(self, *, slow: bool) -> None:
+    def _fail(self, code: CloseCode | None) -> None:
         if self._open:
             self._open = False
             if self._waiting is not None:
                 self._waiting.clear()
-            self._failed(slow)
+            self._failed(code)

@@ -34,12 +34,10 @@ def reopening(turn: Turn, fold: Fold) -> list[Event]:
     ]
 
 
-def verdict(hook: Hook | None, attempt: int, deaths: int, most: int) -> Outcome | None:
-    """How a turn ends without its handler being called, or None if it is to be called."""
-    if hook is None:
-        return NO_HANDLER
-    if attempt > 1 and deaths >= most:
+def verdict(hook: Hook | None, deaths: int, most: int) -> Outcome | None:
+    """How a turn that another owner left ends without its handler being called, or None if it is to be called."""
+    if deaths >= most:
         return Outcome("poisoned", f"given up: {deaths} workers died in this turn")
-    if attempt > 1 and deaths and not hook.retry:
+    if deaths and hook is not None and not hook.retry:
         return Outcome("interrupted", "the worker died, and this handler is not to be run twice")
     return None

@@ -74,6 +74,7 @@ class Emitter:
         self._window = window
         self._keep_events, self._keep_bytes = keep
         self._floor = claim.floor
+        self._log_bytes = claim.log_bytes
         self._lost = lost
         self._segments: list[_Segment] = []
         self._bytes = 0
@@ -88,6 +89,11 @@ class Emitter:
         self._room = asyncio.Event()
         self._room.set()
         self.failure: StoreError | None = None
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the log is past its bound; the next append that keeps the lease folds it."""
+        return self.head.seq - self._floor.seq > self._keep_events or self._log_bytes > self._keep_bytes
 
     def emit(self, turn: str | None, attempt: int, new: Sequence[Event], size: int = 256) -> None:
         """Enqueue events. `size` is about how many bytes they take."""
@@ -223,24 +229,22 @@ class Emitter:
             self._room.set()
         if seq != expected:
             self.head = Position(seq, self._claim.mark)
-        if not done.released and self._is_long(done.log_bytes):
-            await self._compact(done.log_bytes)
+        self._log_bytes = done.log_bytes
+        if not done.released and self.is_long:
+            await self._compact()
         return done.released
 
-    def _is_long(self, log_bytes: int) -> bool:
-        return self.head.seq - self._floor.seq > self._keep_events or log_bytes > self._keep_bytes
-
-    async def _compact(self, log_bytes: int) -> None:
+    async def _compact(self) -> None:
         """Fold all but the newer half of the log, so that this happens once in half a log."""
         try:
             fold = await fold_oldest(
                 self._store,
                 self._claim.session,
                 seq=self.head.seq - self._keep_events // 2,
-                size=log_bytes - self._keep_bytes // 2,
+                size=self._log_bytes - self._keep_bytes // 2,
             )
             if fold.position.seq > self._floor.seq:
-                await self._store.compact(self._claim, fold.position, fold.dump())
+                self._log_bytes = await self._store.compact(self._claim, fold.position, fold.dump())
                 self._floor = fold.position
         except StoreError as error:
             self.drop(error)

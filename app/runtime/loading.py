@@ -75,8 +75,7 @@ def _load_agent(name: str) -> None:
     agent = declared.agents.get(name)
     if agent is None or not agent.hooks:
         raise HandlersError(
-            f"{module.__file__} registers no handler: add one with @on_message,"
-            f" or name it _{name} if it is no agent"
+            f"{module.__file__} registers no handler: add one with @on_message, or name it _{name} if it is no agent"
         )
     agent.description = _first_line(module)
 

@@ -62,9 +62,7 @@ class Registry:
         agent = self.agent_of(function)
         other = agent.hooks.get(hook.name)
         if other is not None:
-            raise HandlersError(
-                f"{hook.where}: {agent.name} already has a handler for {hook.name}, at {other.where}"
-            )
+            raise HandlersError(f"{hook.where}: {agent.name} already has a handler for {hook.name}, at {other.where}")
         agent.hooks[hook.name] = hook
 
 

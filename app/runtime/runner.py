@@ -6,16 +6,16 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from app import logs
 from app.errors import SessionStateError, StoreError
-from app.protocol import events
 from app.protocol.codec import input_from
+from app.protocol.fold import Fold
 from app.runtime.attempts import (
     CANCELLED,
     ENDING,
     INTERRUPTED,
+    NO_HANDLER,
     REJECTED,
     opening,
     reopening,
@@ -64,7 +64,7 @@ class Runner:
         self._verdicts: dict[str, Outcome] = {}
         self._ending = claim.expired
         self._draining = False
-        self._resumed = familiar.knows(claim) or claim.head.seq == 0
+        self._known = familiar.knows(claim) or claim.head.seq == 0
         self._unfinished = claim.run
         self._turn: Turn | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -177,19 +177,26 @@ class Runner:
         again = self._unfinished == todo.turn
         attempt = self.claim.attempt + 1 if again else 1
         hook = self._agent.hooks.get("chat_start" if todo.kind == "start" else todo.kind)
-        outcome = self._verdicts.pop(todo.turn, None) or verdict(
-            hook, attempt, self.claim.deaths, self._settings.turn_max_attempts
-        )
-        if hook is None or outcome is not None:
-            turn = self._new_turn(todo.turn, attempt - again, todo.body)
-            await self._refuse_again(turn, outcome) if again else self._refuse(turn, outcome)
+        outcome = self._verdicts.pop(todo.turn, None)
+        if again and outcome is None:
+            outcome = verdict(hook, self.claim.deaths, self._settings.turn_max_attempts)
+        if outcome is None and hook is not None:
+            await self._call(self._new_turn(todo.turn, attempt, todo.body), hook, again=again)
+        elif again:
+            await self._refuse_again(self._new_turn(todo.turn, attempt - 1, todo.body), outcome or NO_HANDLER)
         else:
-            turn = self._turn = self._new_turn(todo.turn, attempt, todo.body)
-            turn.begin(reopening(turn, await self._fold()) if again else opening(turn))
-            await turn.run(hook, self._before(turn), self._agent.hooks.get("stop"))
-            if turn.abandoned is not None:
-                self._keep(turn.abandoned)
+            self._refuse(self._new_turn(todo.turn, 1, todo.body), outcome or NO_HANDLER)
         await self._finish(todo)
+
+    async def _call(self, turn: Turn, hook: Hook, *, again: bool) -> None:
+        self._turn = turn
+        resume = self._resume_hook()
+        fold = await fold_all(self._store, self.claim.session) if again or resume else None
+        before = self._resumption(turn, resume, fold) if resume and fold else None
+        turn.begin(reopening(turn, fold) if again and fold else opening(turn))
+        await turn.run(hook, before, self._agent.hooks.get("stop"))
+        if turn.abandoned is not None:
+            self._keep(turn.abandoned)
 
     def _new_turn(self, turn_id: str, attempt: int, body: bytes) -> Turn:
         return Turn(
@@ -210,28 +217,27 @@ class Runner:
 
     async def _refuse_again(self, turn: Turn, outcome: Outcome) -> None:
         """End an attempt that another owner left, where it stood: what it showed stays."""
-        self._emitter.emit(turn.id, turn.attempt, (await self._fold()).closing_events())
+        fold = await fold_all(self._store, self.claim.session)
+        self._emitter.emit(turn.id, turn.attempt, fold.closing_events())
         turn.finish(outcome)
 
-    def _before(self, turn: Turn) -> Callable[[], Awaitable[None]] | None:
-        """`on_chat_resume`, if this worker takes up a session with a history."""
-        hook = self._agent.hooks.get("chat_resume")
-        if self._resumed or hook is None:
-            return None
-        self._resumed = True
-        return lambda: self._resume(turn, hook)
+    def _resume_hook(self) -> Hook | None:
+        """`on_chat_resume`, if this worker takes up a session with a history; asked for once in a lease."""
+        known, self._known = self._known, True
+        return None if known else self._agent.hooks.get("chat_resume")
 
-    async def _resume(self, turn: Turn, hook: Hook) -> None:
-        thread = {"id": self._session.id, "agent": self._session.agent, "user": self._session.user}
-        body: Any = turn.body
-        turn.body = {**thread, **(await self._fold()).snapshot()}
-        try:
-            await hook.call(turn)
-        finally:
-            turn.body = body
+    def _resumption(self, turn: Turn, hook: Hook, fold: Fold) -> Callable[[], Awaitable[None]]:
+        session = self._session
+        thread = {"id": session.id, "agent": session.agent, "user": session.user, **fold.snapshot()}
 
-    async def _fold(self) -> Any:
-        return await fold_all(self._store, self.claim.session)
+        async def resume() -> None:
+            body, turn.body = turn.body, thread
+            try:
+                await hook.call(turn)
+            finally:
+                turn.body = body
+
+        return resume
 
     async def _finish(self, todo: Input) -> None:
         """The last event, the inbox and the state, all in one."""
@@ -253,6 +259,7 @@ class Runner:
         """Append, with the controls that have taken effect; go on reading if the store saw more than we did."""
         batch.done += self._controls
         self._controls = []
+        batch.release = batch.release and not self._emitter.is_long
         self.released = await self._emitter.append(batch)
         self._state.committed(batch.state)
         if self.released:
@@ -264,9 +271,8 @@ class Runner:
         """Run `on_chat_end` as a turn of its own, then have the session deleted."""
         hook = self._agent.hooks.get("chat_end")
         if hook is not None:
-            turn = self._turn = self._new_turn(secrets.token_urlsafe(12), 1, b"")
-            turn.begin([events.run_started(self._session.id, turn.id)])
-            await turn.run(hook, self._before(turn), None)
+            turn = self._new_turn(secrets.token_urlsafe(12), 1, b"")
+            await self._call(turn, hook, again=False)
         self.released = True
         self._familiar.forget(self._session.id)
         await self._emitter.append(Batch(finished=True, end=True))

@@ -45,7 +45,7 @@ class SessionState(MutableMapping[str, Any]):
         return value
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if not isinstance(name, str) or not 1 <= len(name) <= MAX_KEY:
+        if not 1 <= len(name) <= MAX_KEY:
             raise SessionStateError(f"a key of user_session is a string of 1 to {MAX_KEY} characters")
         self._values[name] = value
         self._removed.discard(name)

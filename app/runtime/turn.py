@@ -15,7 +15,7 @@ from app import logs
 from app.errors import OutsideTurn
 from app.executor import drive, executor_key
 from app.protocol import events
-from app.protocol.events import Event
+from app.protocol.events import Event, RunErrorCode
 from app.runtime.context import current
 from app.runtime.emitter import Emitter
 from app.runtime.registry import Hook
@@ -38,9 +38,9 @@ class Session:
 
 
 class Outcome(NamedTuple):
-    """How a turn ended; an empty code is success."""
+    """How a turn ended; no code is success."""
 
-    code: str = ""
+    code: RunErrorCode | None = None
     message: str = ""
 
 

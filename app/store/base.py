@@ -59,7 +59,8 @@ class NewInput(NamedTuple):
     target: str = ""
 
 
-class Input(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Input:
     """An input of the inbox. `target` is the turn a cancel hits; `turn` is empty for what is no turn."""
 
     index: int
@@ -69,7 +70,8 @@ class Input(NamedTuple):
     target: str
 
 
-class Accepted(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Accepted:
     """An input that is kept. `index` and `turn` are None where it has none, `queued` the inputs before it."""
 
     index: int | None
@@ -92,7 +94,8 @@ class Claim:
 
     `mark` is the lease token and stamps every event written under it. `run`, if not empty, is the turn that
     was started and not ended, `attempt` its last attempt, `deaths` how many owners died in it. `expired` says
-    that nobody has used the session for its lifetime. `previous` is the mark of the lease before this one, empty at first.
+    that nobody has used the session for its lifetime. `previous` is the mark of the lease before this one,
+    empty at first.
     """
 
     session: str
@@ -116,8 +119,8 @@ class Claim:
 class Batch:
     """One append: what it adds to the log and what changes with it, all or nothing.
 
-    `id` names it, so that a repeated call is the same append; the emitter sets it. `started` is (turn, attempt) if it carries a
-    `RUN_STARTED`, `finished` whether it ends that turn. `done` are the inputs that leave the inbox. `release`
+    `id` names it, so that a repeated call is the same append; the emitter sets it. `started` is (turn, attempt)
+    if it carries a `RUN_STARTED`, `finished` whether it ends that turn. `done` are the inputs that leave the inbox. `release`
     gives the lease up if the inbox is then empty, `handover` even if it is not, `end` ends the session.
     """
 

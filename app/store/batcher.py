@@ -149,7 +149,7 @@ class Batcher:
         connection = self._connection
         lost = []
         async with asyncio.timeout(REPLY_TIMEOUT):
-            await connection.connect()
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it so
             await connection.send_packed_command(connection.pack_commands([call.command for call in calls]))
             for call in calls:
                 try:

@@ -139,7 +139,6 @@ class EmbeddedValkey:
             "dir": str(self._dir),
             "pidfile": str(self._dir / "valkey.pid"),
             "appendonly": "yes",
-            "appendfsync": self._appendfsync,
             "save": "",
             "maxmemory-policy": "noeviction",
             "loglevel": "notice",
@@ -165,7 +164,7 @@ class EmbeddedValkey:
             with closing(client):
                 if client.config_get("dir") != {"dir": str(self._dir)}:
                     return None
-                # One that outlived its owner may have been started with the other value.
+                # Here and not at its start: one that outlived its owner may have the other value.
                 client.config_set("appendfsync", self._appendfsync)
                 return client.info("server", "persistence")
         except (RedisError, OSError):

@@ -105,7 +105,7 @@ class Channel:
 
     async def _subscribe(self) -> None:
         async with asyncio.timeout(SILENCE):
-            await self._connection.connect()
+            await self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it so
             await self._connection.send_command("SUBSCRIBE", self._name)
             await self._connection.read_response()
 

@@ -15,18 +15,10 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from app import logs
-from app.errors import (
-    Fenced,
-    NoSuchSession,
-    NotYours,
-    Regressed,
-    SessionEnded,
-    StoreError,
-    TooManySessions,
-)
+from app.errors import NoSuchSession, StoreError
 from app.protocol.frames import Position
 from app.settings import Settings
-from app.store import keys
+from app.store import keys, replies
 from app.store.base import (
     Accepted,
     Appended,
@@ -35,7 +27,6 @@ from app.store.base import (
     Claim,
     Input,
     Listener,
-    LogEntry,
     NewInput,
     Page,
     Refused,
@@ -45,6 +36,7 @@ from app.store.base import (
 )
 from app.store.batcher import Argument, Batcher, load_scripts
 from app.store.listeners import Channel, Listeners
+from app.store.users import UserSessions
 
 log = logs.get(__name__)
 
@@ -80,7 +72,7 @@ def connection_to(url: str) -> AbstractConnection:
         socket_timeout=None,
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
-    connection: AbstractConnection = pool.make_connection()
+    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it so
     return connection
 
 
@@ -94,6 +86,7 @@ class RedisStore:
         self._lifetime_ms = int(settings.session_ttl * 1000)
         self._scripts = load_scripts(_SCRIPTS)
         self._batcher = Batcher(connection_to(url))
+        self._users = UserSessions(self._batcher, settings.max_sessions_per_user, PATIENCE)
         self.listeners = Listeners()
         self._channel = Channel(connection_to(url), keys.channel(worker), self.listeners)
         self._departures: set[asyncio.Task[None]] = set()
@@ -133,7 +126,8 @@ class RedisStore:
 
     async def create(self, session: str, user: str, agent: str, start: str) -> None:
         """Make a session; see `Gateway.create`."""
-        await self._note_session(user, session)
+        if user != ANONYMOUS:
+            await self._users.note(user, session)
         lifetime = int(self._settings.empty_session_ttl * 1000)
         mark = new_mark()
         args = (user, agent, start, lifetime, self._taker, mark, self._lease_ms)
@@ -141,39 +135,16 @@ class RedisStore:
         if len(reply) > 1:
             self._claimed(session, mark, reply[1])
 
-    async def _note_session(self, user: str, session: str) -> None:
-        """The user's index is written before the session, so that no session is missing from it."""
-        if user == ANONYMOUS:
-            return
-        index = keys.user_sessions(user)
-        if await self._batcher.command("ZCARD", index, within=PATIENCE) >= self._settings.max_sessions_per_user:
-            await self._prune_sessions(index)
-        if await self._batcher.command("ZCARD", index, within=PATIENCE) >= self._settings.max_sessions_per_user:
-            limit = self._settings.max_sessions_per_user
-            raise TooManySessions(f"this user has {limit} sessions, as many as are allowed: end one first")
-        now = await self._batcher.command("TIME", within=PATIENCE)
-        await self._batcher.command("ZADD", index, int(now[0]), session, within=PATIENCE)
-
-    async def _prune_sessions(self, index: str) -> None:
-        for name in await self._batcher.command("ZRANGE", index, 0, -1, within=PATIENCE):
-            meta = keys.meta(name.decode())
-            ended, user = await self._batcher.command("HMGET", meta, "ended", "user", within=PATIENCE)
-            if ended or user is None:
-                await self._batcher.command("ZREM", index, name, within=PATIENCE)
-
     async def attach(self, session: str, user: str, client: str, since: Position) -> Attachment:
         """Attach to a session; see `Gateway.attach`."""
         args = (since.seq, since.mark, PAGE_ENTRIES, PAGE_BYTES, self.worker, user, client)
         reply = await self._run("read", session, args, within=PATIENCE)
-        acked = reply[5]
-        return Attachment(
-            session, reply[1].decode(), reply[2].decode(), int(acked or 0), acked != b"", _page(reply)
-        )
+        return replies.attachment(session, reply)
 
     async def read(self, session: str, since: Position) -> Page:
         """What the log holds after a position; see `Gateway.read`."""
         args = (since.seq, since.mark, PAGE_ENTRIES, PAGE_BYTES, "", "", "")
-        return _page(await self._run("read", session, args, within=PATIENCE))
+        return replies.page(await self._run("read", session, args, within=PATIENCE))
 
     async def snapshot(self, session: str) -> Snapshot:
         """The log folded up to its floor; see `Gateway.snapshot`."""
@@ -197,18 +168,10 @@ class RedisStore:
             settings.inbox_size, settings.inbox_bytes, CONTROLS, REMEMBERED_NUMBERS, REMEMBERED_CLIENTS,
         )  # fmt: skip
         reply = await self._run("accept", session, args, within=PATIENCE)
-        status = reply[0]
-        if status == b"conflict":
-            return Refused("conflict")
-        if status == b"gap":
-            return Refused("gap", expected=int(reply[1]))
-        if status == b"busy":
-            return Refused("busy", limit=reply[1].decode())
-        duplicate = status == b"duplicate"
-        self._accepted(session, mark, reply[3 if duplicate else 4 :])
-        index, turn = reply[1], reply[2]
-        queued = 0 if duplicate else int(reply[3])
-        return Accepted(int(index) if index else None, turn.decode() or None, queued, duplicate)
+        accepted = replies.accepted(reply)
+        if isinstance(accepted, Accepted):
+            self._accepted(session, mark, replies.owner(reply))
+        return accepted
 
     def _accepted(self, session: str, mark: str, owner: Sequence[Any]) -> None:
         if len(owner) > 1:
@@ -247,12 +210,12 @@ class RedisStore:
         reply = await self._batcher.run(self._scripts["claim"], (keys.meta(session),), args)
         if reply[0] != b"ok":
             return None
-        return _claim(session, mark, reply[1], expired=reply[2] == b"1")
+        return replies.claim(session, mark, reply[1], expired=reply[2] == b"1")
 
     async def inbox(self, session: str) -> list[Input]:
         """The inputs that are not done; see `Inbox.inbox`."""
         return [
-            _input(id_.split(b"-")[0], fields[1], fields[3], fields[5], fields[7])
+            replies.input_of(id_.split(b"-")[0], fields[1], fields[3], fields[5], fields[7])
             for id_, fields in await self._batcher.command("XRANGE", keys.inputs(session), "-", "+")
         ]
 
@@ -303,7 +266,7 @@ class RedisStore:
 
     async def scan(self, partition: int, dead: Sequence[str]) -> Scan:
         """Look for sessions to take up in a partition."""
-        args = (self.worker, self._lease_ms, 64, *dead)
+        args: tuple[Argument, ...] = (self.worker, self._lease_ms, 64, *dead)
         found, workers = await self._batcher.run(self._scripts["scan"], (keys.due(partition),), args)
         pairs = zip(workers[::2], workers[1::2], strict=True)
         return Scan([s.decode() for s in found], {w.decode(): int(left) for w, left in pairs})
@@ -342,15 +305,11 @@ class RedisStore:
 
     def _claimed(self, session: str, mark: str, reply: Sequence[Any]) -> None:
         if self._work is not None:
-            self._work.claimed(_claim(session, mark, reply))
+            self._work.claimed(replies.claim(session, mark, reply))
 
-    async def _run(
-        self, name: str, session: str, args: Sequence[Argument], within: float | None = None
-    ) -> list[Any]:
-        reply: list[Any] = await self._batcher.run(
-            self._scripts[name], (keys.meta(session),), args, within=within
-        )
-        refusal = _REFUSALS.get(reply[0])
+    async def _run(self, name: str, session: str, args: Sequence[Argument], within: float | None = None) -> list[Any]:
+        reply: list[Any] = await self._batcher.run(self._scripts[name], (keys.meta(session),), args, within=within)
+        refusal = replies.REFUSALS.get(reply[0])
         if refusal is not None:
             raise refusal(session)
         return reply
@@ -359,46 +318,7 @@ class RedisStore:
 ANONYMOUS = "anonymous"
 """The user of everyone who did not sign in. Its sessions are told apart by their unguessable ids alone."""
 
-_REFUSALS: dict[bytes, type[StoreError]] = {
-    b"missing": NoSuchSession,
-    b"ended": SessionEnded,
-    b"forbidden": NotYours,
-    b"fenced": Fenced,
-    b"regressed": Regressed,
-}
-
 
 def new_mark() -> str:
     """A lease token: 96 random bits."""
     return secrets.token_urlsafe(12)
-
-
-def _page(reply: Sequence[Any]) -> Page:
-    entries = [LogEntry(int(f), int(last), mark.decode(), frame) for f, last, mark, frame in reply[7]]
-    return Page(reply[6].decode(), Position(int(reply[3]), reply[4].decode()), entries)
-
-
-def _input(index: bytes, kind: bytes, body: bytes, turn: bytes, target: bytes) -> Input:
-    return Input(int(index), kind.decode(), body, turn.decode(), target.decode())
-
-
-def _claim(session: str, mark: str, reply: Sequence[Any], *, expired: bool = False) -> Claim:
-    user, agent, previous, seq, head_mark, floor, floor_mark, log_bytes, run, attempt, deaths, listeners = reply[:12]
-    state = reply[13]
-    return Claim(
-        session=session,
-        user=user.decode(),
-        agent=agent.decode(),
-        mark=mark,
-        previous=previous.decode(),
-        head=Position(int(seq), head_mark.decode()),
-        floor=Position(int(floor), floor_mark.decode()),
-        log_bytes=int(log_bytes),
-        run=run.decode(),
-        attempt=int(attempt),
-        deaths=int(deaths),
-        listeners=int(listeners),
-        inputs=[_input(*fields) for fields in reply[12]],
-        state={name.decode(): value for name, value in zip(state[::2], state[1::2], strict=True)},
-        expired=expired,
-    )

@@ -273,7 +273,11 @@ async def test_a_page_is_bounded_in_bytes(store: RedisStore) -> None:
     for seq in range(1, 6):
         large = entry(claim, seq, frame=b"x" * 400_000)
         await store.append(claim, seq - 1, Batch(id=f"b{seq}", entries=[large]))
-    assert [len((await store.read(session, Position(s, claim.mark if s else ""))).entries) for s in (0, 2, 4)] == [2, 2, 1]
+    assert [len((await store.read(session, Position(s, claim.mark if s else ""))).entries) for s in (0, 2, 4)] == [
+        2,
+        2,
+        1,
+    ]
 
 
 async def test_listeners_of_every_worker_hear_of_an_append(shared_valkey: ValkeyProcess) -> None:
@@ -348,7 +352,7 @@ async def test_a_living_owner_keeps_its_session_and_a_dead_one_loses_it(shared_v
             await one.append(claim, 0, Batch(id="a"))
         other = await session_of(one)
         await claimed(one, other)
-        while await two.claim(other) is None:
+        while await two.claim(other) is None:  # noqa: ASYNC110  # only Redis time ends a lease
             await asyncio.sleep(0.02)
 
 
@@ -371,7 +375,7 @@ async def test_a_session_nobody_uses_expires_and_an_attached_one_does_not(shared
         left, attached = await session_of(store), await session_of(store)
         await store.attach(attached, "ann", CLIENT, START)
         assert await store.claim(left, due=True) is None
-        while (claim := await store.claim(left, due=True)) is None:
+        while (claim := await store.claim(left, due=True)) is None:  # noqa: ASYNC110  # only Redis time does it
             await asyncio.sleep(0.02)
         assert claim.expired
         held = await claimed(store, attached, due=True)
@@ -420,5 +424,3 @@ async def test_readiness_tells_of_a_policy_that_drops_keys(valkey: ValkeyProcess
         with valkey.client() as client:
             client.config_set("maxmemory-policy", "allkeys-lru")
         assert "noeviction" in await store.ready()
-
-

@@ -133,9 +133,7 @@ class ParleyServer:
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "app", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
         inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if name != "REDIS_URL" and not name.startswith("PARLEY_")
+            name: value for name, value in os.environ.items() if name != "REDIS_URL" and not name.startswith("PARLEY_")
         }
         with self.log.open("ab") as log:
             return subprocess.Popen(
@@ -154,9 +152,7 @@ class ParleyServer:
             status = self._process.wait(END_WITHIN)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the server did not end in {END_WITHIN:g} s:\n{tail(self.log)}") from None
-        wait_until(
-            lambda: not group_members(self._group), f"no worker is left of group {self._group}", END_WITHIN
-        )
+        wait_until(lambda: not group_members(self._group), f"no worker is left of group {self._group}", END_WITHIN)
         self._process = None
         return status
 

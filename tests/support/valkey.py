@@ -26,7 +26,7 @@ class ValkeyProcess:
     milliseconds; where the event loop must not notice, call `await asyncio.to_thread(valkey.restart)`.
     """
 
-    def __init__(  # noqa: PLR0913  # each is a setting of Valkey
+    def __init__(
         self,
         folder: Path,
         *,

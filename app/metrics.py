@@ -1,0 +1,53 @@
+"""What is counted: every metric of a worker, in one registry."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+"""What the metrics route shows."""
+
+# ---- executor
+
+_DURATIONS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 600)
+"""Seconds."""
+
+EXECUTOR_RUNNING = Gauge("parley_executor_running", "Executor threads at work", registry=REGISTRY)
+EXECUTOR_QUEUED = Gauge("parley_executor_queued", "Calls that wait for an executor thread", registry=REGISTRY)
+EXECUTOR_ABANDONED = Gauge(
+    "parley_executor_abandoned", "Cancelled calls that still hold their executor thread", registry=REGISTRY
+)
+EXECUTOR_ABANDONS = Counter(
+    "parley_executor_abandons", "Calls that were cancelled while an executor thread ran them", registry=REGISTRY
+)
+EXECUTOR_REJECTED = Counter("parley_executor_rejected", "Calls that were refused with ExecutorBusy", registry=REGISTRY)
+EXECUTOR_WAIT = Histogram(
+    "parley_executor_wait_seconds",
+    "How long calls waited for an executor thread",
+    buckets=_DURATIONS,
+    registry=REGISTRY,
+)
+EXECUTOR_RUN = Histogram(
+    "parley_executor_run_seconds", "How long calls held an executor thread", buckets=_DURATIONS, registry=REGISTRY
+)
+
+# ---- gateway
+
+CONNECTIONS = Gauge("parley_connections", "Open WebSocket connections", registry=REGISTRY)
+CLOSES = Counter(
+    "parley_closes",
+    "Connections that ended, by close code; `client` for codes that are not ours",
+    ["code"],
+    registry=REGISTRY,
+)
+FRAMES_IN = Counter("parley_frames_in", "Messages read from clients", registry=REGISTRY)
+FRAMES_OUT = Counter("parley_frames_out", "Frames handed to the transports", registry=REGISTRY)
+FRAMES_REFUSED = Counter(
+    "parley_frames_refused",
+    "Frames of clients that were answered with an error, by its code",
+    ["code"],
+    registry=REGISTRY,
+)
+RESETS = Counter(
+    "parley_resets", "Conversations sent whole because a log did not join up", ["reason"], registry=REGISTRY
+)

@@ -1,0 +1,78 @@
+"""What the scripts answer, turned into the contract's types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.errors import Fenced, NoSuchSession, NotYours, Regressed, SessionEnded, StoreError
+from app.protocol.frames import Position
+from app.store.base import Accepted, Attachment, Claim, Input, LogEntry, Page, Refused
+
+REFUSALS: dict[bytes, type[StoreError]] = {
+    b"missing": NoSuchSession,
+    b"ended": SessionEnded,
+    b"forbidden": NotYours,
+    b"fenced": Fenced,
+    b"regressed": Regressed,
+}
+"""What a script says instead of doing as asked."""
+
+
+def attachment(session: str, reply: Sequence[Any]) -> Attachment:
+    """The answer of `read` with a worker and a client."""
+    acked = reply[5]
+    return Attachment(session, reply[1].decode(), reply[2].decode(), int(acked or 0), acked != b"", page(reply))
+
+
+def accepted(reply: Sequence[Any]) -> Accepted | Refused:
+    """The answer of `accept`."""
+    status = reply[0]
+    if status == b"conflict":
+        return Refused("conflict")
+    if status == b"gap":
+        return Refused("gap", expected=int(reply[1]))
+    if status == b"busy":
+        return Refused("busy", limit=reply[1].decode())
+    index, turn = reply[1], reply[2].decode()
+    duplicate = status == b"duplicate"
+    return Accepted(int(index) if index else None, turn or None, 0 if duplicate else int(reply[3]), duplicate)
+
+
+def owner(reply: Sequence[Any]) -> Sequence[Any]:
+    """From an answer of `accept` that was no refusal: who owns the session, and the claim if this worker took it."""
+    return reply[3 if reply[0] == b"duplicate" else 4 :]
+
+
+def page(reply: Sequence[Any]) -> Page:
+    """The answer of `read`."""
+    entries = [LogEntry(int(f), int(last), mark.decode(), frame) for f, last, mark, frame in reply[7]]
+    return Page(reply[6].decode(), Position(int(reply[3]), reply[4].decode()), entries)
+
+
+def input_of(index: bytes, kind: bytes, body: bytes, turn: bytes, target: bytes) -> Input:
+    """One input of an inbox."""
+    return Input(int(index), kind.decode(), body, turn.decode(), target.decode())
+
+
+def claim(session: str, mark: str, reply: Sequence[Any], *, expired: bool = False) -> Claim:
+    """The lease that `claim`, `accept` or `create` took."""
+    user, agent, previous, seq, head_mark, floor, floor_mark, log_bytes, run, attempt, deaths, listeners = reply[:12]
+    state = reply[13]
+    return Claim(
+        session=session,
+        user=user.decode(),
+        agent=agent.decode(),
+        mark=mark,
+        previous=previous.decode(),
+        head=Position(int(seq), head_mark.decode()),
+        floor=Position(int(floor), floor_mark.decode()),
+        log_bytes=int(log_bytes),
+        run=run.decode(),
+        attempt=int(attempt),
+        deaths=int(deaths),
+        listeners=int(listeners),
+        inputs=[input_of(*fields) for fields in reply[12]],
+        state={name.decode(): value for name, value in zip(state[::2], state[1::2], strict=True)},
+        expired=expired,
+    )

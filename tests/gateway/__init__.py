@@ -1,0 +1,1 @@
+"""The gateway between real sockets and a real store, without any runtime."""

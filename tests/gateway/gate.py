@@ -1,0 +1,226 @@
+"""A gateway alone: its endpoint under a real uvicorn in the test's own loop, on a real store, without a runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+import socket
+from collections.abc import AsyncIterator, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from typing_extensions import override
+
+from app.gateway.auth import Authenticator
+from app.gateway.endpoint import Endpoint
+from app.gateway.health import Health
+from app.protocol import codec, events
+from app.protocol.events import Event
+from app.protocol.frames import Position
+from app.settings import Settings
+from app.store.base import Accepted, Batch, Claim, LogEntry, NewInput, Page, Refused
+from app.store.redis import RedisStore
+from tests.support.wire import WireClient
+
+KINDS = frozenset({"message", "cancel", "end"})
+
+
+class Agents:
+    """The directory of a gateway: `echo` and, with a start of its own, `greeter`."""
+
+    default: str | None = "echo"
+
+    def has(self, agent: str) -> bool:
+        return agent in {"echo", "greeter"}
+
+    def starts(self, agent: str) -> bool:
+        return agent == "greeter"
+
+    def describe(self) -> list[dict[str, Any]]:
+        return [{"name": "echo", "description": ""}, {"name": "greeter", "description": ""}]
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+@dataclass
+class Gate:
+    """A running gateway."""
+
+    store: HeldStore
+    endpoint: Endpoint
+    health: Health
+    settings: Settings
+    port: int
+    server: uvicorn.Server
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    async def connect(self, **options: Any) -> WireClient:
+        return await WireClient.connect(self.url, **options)
+
+    async def join(self, **hello: Any) -> WireClient:
+        """A client that was welcomed."""
+        client = await self.connect()
+        await client.hello(**hello)
+        return client
+
+
+class HeldStore(RedisStore):
+    """A store whose reads and accepts wait while they are held."""
+
+    def __init__(self, url: str, settings: Settings, worker: str) -> None:
+        super().__init__(url, settings, worker)
+        self.free = asyncio.Event()
+        self.free.set()
+        self.held = asyncio.Event()
+
+    def hold(self) -> None:
+        self.held.clear()
+        self.free.clear()
+
+    async def _pass(self) -> None:
+        self.held.set()
+        await self.free.wait()
+
+    @override
+    async def read(self, session: str, since: Position) -> Page:
+        await self._pass()
+        return await super().read(session, since)
+
+    @override
+    async def accept(self, session: str, client: str, new: NewInput) -> Accepted | Refused:
+        await self._pass()
+        return await super().accept(session, client, new)
+
+
+@contextlib.asynccontextmanager
+async def running_store(url: str, settings: Settings) -> AsyncIterator[HeldStore]:
+    """A store as its worker would run it, with its heartbeat and its repairs."""
+    store = HeldStore(url, settings, secrets.token_hex(4))
+    await store.start()
+    tasks = [asyncio.create_task(_beat(store)), asyncio.create_task(store.repair())]
+    try:
+        yield store
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await store.stop()
+
+
+async def _beat(store: RedisStore) -> None:
+    while True:
+        await store.renew(())
+        await asyncio.sleep(0.5)
+
+
+@contextlib.asynccontextmanager
+async def running_gate(url: str, settings: Settings, sweep: float) -> AsyncIterator[Gate]:
+    """A gateway on a free port of 127.0.0.1. Ends with the block."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # as the server does, so that a socket whose client does not read goes away for sure
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2_000)
+        async with running_store(url, settings) as store:
+            endpoint = Endpoint(
+                store=store,
+                authenticator=Authenticator(settings),
+                directory=Agents(),
+                settings=settings,
+                worker=store.worker,
+                kinds=KINDS,
+                sweep=sweep,
+            )
+            health = Health(store.ready)
+            app = FastAPI(openapi_url=None)
+            app.router.routes.append(endpoint.route("/ws"))
+            app.include_router(health.router)
+            server = _Server(_config(app, settings))
+            serving = asyncio.create_task(server.serve([listener]))
+            await server.ready.wait()
+            try:
+                yield Gate(store, endpoint, health, settings, listener.getsockname()[1], server)
+            finally:
+                server.should_exit = True
+                await serving
+
+
+def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=settings.max_frame_bytes,
+        ws_per_message_deflate=False,
+        ws_ping_interval=settings.idle_timeout / 2,
+        ws_ping_timeout=settings.idle_timeout / 2,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+
+
+class Owner:
+    """Holds a session's lease and writes its log, in the place of a runtime."""
+
+    def __init__(self, store: RedisStore, claim: Claim) -> None:
+        self.store = store
+        self.claim = claim
+        self.at = claim.head.seq
+        self._ids = itertools.count()
+
+    @classmethod
+    async def of(cls, store: RedisStore, session: str, dead: str = "") -> Owner:
+        claim = await store.claim(session, dead)
+        assert claim is not None, "another one holds the lease"
+        return cls(store, claim)
+
+    async def write(self, *entries: Sequence[Event], **batch: Any) -> None:
+        """Append these entries, each of some events, in one call."""
+        packed: list[LogEntry] = []
+        for entry in entries:
+            for frame in codec.pack(self.at + 1, self.claim.mark, None, 1, entry):
+                packed.append(LogEntry(frame.first, frame.last, self.claim.mark, frame.frame))
+                self.at = frame.last
+        expected = packed[0].first - 1 if packed else self.at
+        await self.store.append(self.claim, expected, Batch(secrets.token_hex(4), entries=packed, **batch))
+
+    async def say(self, text: str, **batch: Any) -> None:
+        """Append a message."""
+        await self.write(saying(f"m{next(self._ids)}-{self.claim.mark}", text), **batch)
+
+
+def saying(message: str, text: str) -> list[Event]:
+    """The events of one message: three."""
+    return list(events.text_message(message, text))
+
+
+async def keep(store: RedisStore, session: str, client: str, n: int) -> None:
+    """Have an input kept as if another connection of the client had sent it."""
+    await store.accept(session, client, NewInput(n, "message", b"{}", "00", f"t{n}"))
+
+
+async def reach(client: WireClient, seq: int) -> None:
+    """Receive until the client is at a position."""
+    while client.since["seq"] < seq:
+        await client.receive()

@@ -1,0 +1,343 @@
+"""Bad input and full stores: each has its code and a message, and touches no other connection."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from app.settings import Settings
+from app.store import keys
+from tests.gateway.conftest import Gates
+from tests.gateway.gate import Gate, Owner, running_gate
+from tests.support.valkey import ValkeyProcess
+from tests.support.wire import Frame, WireClient
+
+
+async def refused(client: WireClient) -> Frame:
+    """The next frame, which must be an error that does not close."""
+    frame = await client.receive()
+    assert (frame["type"], frame["fatal"]) == ("error", False), frame
+    return frame
+
+
+async def fatal(client: WireClient, code: int, name: str) -> str:
+    """The message of the error before the connection is closed with this code."""
+    assert (await client.closed())[0] == code
+    last = client.frames[-1]
+    assert (last["type"], last["code"], last["fatal"]) == ("error", name, True), last
+    return str(last["message"])
+
+
+# ---- the first frame
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "words"),
+    (
+        ("{", "bad_json", "not JSON"),
+        ("[]", "bad_frame", "object"),
+        ('{"type":"ping"}', "bad_frame", "first frame is hello, not ping"),
+        ('{"type":"message","n":1,"content":"x"}', "bad_frame", "not message"),
+        ('{"type":"helo"}', "unknown_type", "helo"),
+        ('{"type":"hello"}', "bad_frame", "hello.client"),
+        ('{"type":"hello","client":"short"}', "bad_frame", "hello.client"),
+        ('{"type":"hello","client":"12345678","since":7}', "bad_frame", "hello.since"),
+        (b'{"type":"hello","client":"12345678"}', "bad_frame", "binary"),
+    ),
+)
+async def test_a_first_frame_that_is_no_hello(gate: Gate, text: str | bytes, name: str, words: str) -> None:
+    async with await gate.connect() as client:
+        await client.send_text(text)
+        assert words in await fatal(client, 4400, name)
+
+
+async def test_no_hello_in_time(gates: Gates) -> None:
+    gate = await gates.open(hello_timeout=0.05)
+    async with await gate.connect() as client:
+        assert "0.05 s" in await fatal(client, 4408, "no_hello")
+
+
+async def test_a_hello_in_time_is_not_late_afterwards(gates: Gates) -> None:
+    gate = await gates.open(hello_timeout=0.2)
+    async with await gate.join() as client:
+        await asyncio.sleep(0.3)
+        await client.send("ping")
+        assert (await client.receive())["type"] == "pong"
+
+
+@pytest.mark.parametrize(
+    ("members", "code", "name"),
+    (
+        ({"agent": "nobody"}, 4404, "no_such_agent"),
+        ({"session": "nowhere"}, 4404, "no_such_session"),
+    ),
+)
+async def test_what_does_not_exist(gate: Gate, members: Frame, code: int, name: str) -> None:
+    async with await gate.connect() as client:
+        await client.send("hello", client="somebody", **members)
+        await fatal(client, code, name)
+
+
+async def test_a_session_of_another_agent(gate: Gate) -> None:
+    async with await gate.join(agent="echo") as first, await gate.connect() as second:
+        await second.send("hello", client="somebody", session=first.welcome["session"], agent="greeter")
+        assert "echo, not greeter" in await fatal(second, 4404, "no_such_agent")
+
+
+async def test_a_session_that_has_ended(gate: Gate) -> None:
+    async with await gate.join() as first:
+        session = first.welcome["session"]
+        await (await Owner.of(gate.store, session)).write(end=True)
+        await first.closed()
+    async with await gate.connect() as second:
+        await second.send("hello", client="somebody", session=session)
+        await fatal(second, 4410, "session_ended")
+
+
+async def test_only_the_offered_subprotocol_counts(gate: Gate) -> None:
+    async with await gate.connect(subprotocol="parley.v9") as client:
+        assert "parley.v1" in await fatal(client, 4400, "subprotocol")
+
+
+# ---- frames
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "n"),
+    (
+        ('{"type":"message","n":1,"content":', "bad_json", None),
+        ('{"type":"message","n":1,"content":5}', "bad_frame", 1),
+        ('{"type":"message","n":0,"content":"x"}', "bad_frame", None),
+        ('{"type":"message","content":"x"}', "bad_frame", None),
+        ('{"type":"massage","n":1,"content":"x"}', "unknown_type", 1),
+        ('{"type":"hello","client":"12345678"}', "bad_frame", None),
+        (b'{"type":"ping"}', "bad_frame", None),
+        ('{"type":"action","n":1,"name":"x","payload":{}}', "unsupported", 1),
+    ),
+)
+async def test_a_bad_frame_changes_nothing(gate: Gate, text: str | bytes, name: str, n: int | None) -> None:
+    async with await gate.join() as client:
+        await client.send_text(text)
+        frame = await refused(client)
+        assert (frame["code"], frame.get("n")) == (name, n)
+        assert await client.count("message", content="good") == 1
+        assert (await client.receive())["index"] == 1
+
+
+async def test_more_than_ten_bad_frames_a_minute_are_abuse(gate: Gate) -> None:
+    async with await gate.join() as client:
+        for _ in range(11):
+            await client.send_text("nonsense")
+        await fatal(client, 4400, "bad_json")
+        assert len([frame for frame in client.frames if frame["type"] == "error"]) == 11
+
+
+async def test_a_frame_over_the_limit(gates: Gates) -> None:
+    gate = await gates.open(max_frame_bytes=2_000)
+    async with await gate.join() as client:
+        await client.count("message", content="x" * 1_900)
+        assert (await client.receive())["type"] == "ack"
+        await client.count("message", content="x" * 2_000)
+        assert (await client.closed())[0] == 1009
+
+
+async def test_too_many_frames(gates: Gates) -> None:
+    gate = await gates.open(max_frames_per_second=1)
+    async with await gate.join() as client:
+        for _ in range(10):  # with hello eleven, and ten seconds' worth are ten
+            await client.send("ping")
+        assert (await client.closed())[0] == 4429
+        bye = client.frames[-1]
+        assert (bye["reason"], bye["reconnect"]) == ("too_many_frames", True)
+        assert bye["after_ms"] > 0
+
+
+# ---- counting
+
+
+async def test_a_repeated_input_gets_the_same_ack_and_no_second_turn(gate: Gate) -> None:
+    async with await gate.join(client="the-same") as client:
+        session = client.welcome["session"]
+        await client.count("message", content="x", metadata={"a": 1, "b": 2})
+        first = await client.receive()
+        await client.send_text('{"metadata":{"b":2,"a":1},"n":1,"content":"x","type":"message"}')
+        again = await client.receive()
+        assert again == first | {"duplicate": True, "queued": again["queued"]}
+        async with await gate.join(session=session, client="the-same") as other:
+            assert (other.welcome["acked"], other.welcome["known"]) == (1, True)
+            await other.send("message", n=1, content="x", metadata={"a": 1, "b": 2})
+            assert (await other.receive())["turn"] == first["turn"]
+        assert len(await gate.store.inbox(session)) == 1
+
+
+async def test_a_number_with_another_body_is_a_conflict(gate: Gate) -> None:
+    async with await gate.join() as client:
+        await client.send("message", n=1, content="x")
+        await client.receive()
+        await client.send("message", n=1, content="y")
+        frame = await refused(client)
+        assert (frame["code"], frame["n"]) == ("conflict", 1)
+        await client.send("message", n=2, content="y")
+        assert (await client.receive())["type"] == "ack"
+
+
+async def test_a_skipped_number(gate: Gate) -> None:
+    async with await gate.join() as client:
+        await client.send("message", n=2, content="x")
+        assert "1 was due" in await fatal(client, 4409, "counter_skipped")
+        assert client.frames[-1]["n"] == 2
+
+
+async def test_frames_behind_a_refused_one_are_out_of_order_until_it_comes(gate: Gate) -> None:
+    async with await gate.join() as client:
+        await client.send("message", n=1, content=5)
+        for n in (2, 3):
+            await client.send("message", n=n, content="behind")
+        frames = [await refused(client) for _ in range(3)]
+        assert [(frame["code"], frame["n"]) for frame in frames] == [
+            ("bad_frame", 1),
+            ("out_of_order", 2),
+            ("out_of_order", 3),
+        ]
+        await client.send("message", n=1, content="mended")
+        assert (await client.receive())["n"] == 1
+        # 2 was refused as well, so 3 is not skipped for no reason
+        await client.send("message", n=3, content="behind")
+        assert (await refused(client))["code"] == "out_of_order"
+        for n in (2, 3):
+            await client.send("message", n=n, content="behind")
+            assert (await client.receive())["index"] == n
+        await client.send("message", n=5, content="skipped")
+        await fatal(client, 4409, "counter_skipped")
+
+
+async def test_a_full_inbox_and_a_cancel_that_gets_through_it(gates: Gates) -> None:
+    gate = await gates.open(inbox_size=2)
+    async with await gate.join() as client:
+        for _ in range(2):
+            await client.count("message", content="x")
+        first, _ = [await client.receive() for _ in range(2)]
+        await client.count("message", content="x")
+        frame = await refused(client)
+        assert (frame["code"], frame["n"]) == ("busy", 3)
+        assert frame["retry_after_ms"] > 0
+        assert "2 inputs" in frame["message"]
+        assert "PARLEY_INBOX_SIZE" in frame["message"]
+        await client.send("cancel", n=3)
+        ack = await client.receive()
+        assert (ack["n"], ack["index"], ack["queued"]) == (3, 3, 2)
+        inputs = await gate.store.inbox(client.welcome["session"])
+        assert (inputs[2].kind, inputs[2].target, inputs[2].turn) == ("cancel", first["turn"], "")
+
+
+async def test_an_inbox_with_too_many_bytes(gates: Gates) -> None:
+    gate = await gates.open(inbox_bytes=2_000)
+    async with await gate.join() as client:
+        await client.count("message", content="x" * 1_500)
+        assert (await client.receive())["type"] == "ack"
+        await client.count("message", content="x" * 1_500)
+        frame = await refused(client)
+        assert (frame["code"], frame["n"]) == ("busy", 2)
+        assert "PARLEY_INBOX_BYTES" in frame["message"]
+        await client.send("message", n=2, content="x" * 2_500)
+        assert (await refused(client))["code"] == "too_large"
+
+
+async def test_controls_have_a_bound_of_their_own(gate: Gate) -> None:
+    async with await gate.join() as client:
+        for _ in range(33):
+            await client.count("end")
+        frames = [await client.receive() for _ in range(33)]
+        assert [frame["type"] for frame in frames] == ["ack"] * 32 + ["error"]
+        assert frames[-1]["code"] == "busy"
+        await client.send("message", n=33, content="this is not one of them")
+        assert (await client.receive())["type"] == "ack"
+
+
+async def test_a_cancel_with_nothing_to_cancel_is_acknowledged(gate: Gate) -> None:
+    async with await gate.join() as client:
+        await client.count("cancel")
+        ack = await client.receive()
+        assert (ack["type"], "index" in ack, "turn" in ack) == ("ack", False, False)
+        assert await gate.store.inbox(client.welcome["session"]) == []
+
+
+async def test_a_client_that_was_forgotten_is_not_known(gate: Gate, shared_valkey: ValkeyProcess) -> None:
+    async with await gate.join(client="long-gone") as client:
+        session = client.welcome["session"]
+        await client.count("message", content="x")
+        await client.receive()
+    async with shared_valkey.async_client() as redis:
+        await redis.delete(keys.meta(session).replace(":m:", ":d:"))
+    async with await gate.join(session=session, client="long-gone") as again:
+        assert (again.welcome["acked"], again.welcome["known"]) == (0, False)
+
+
+async def test_an_input_after_the_end_closes(gate: Gate) -> None:
+    async with await gate.join() as client:
+        session = client.welcome["session"]
+        await gate.store.listeners.remove(session, next(iter(gate.store.listeners._by_session[session])))  # type: ignore[func-returns-value]
+        await (await Owner.of(gate.store, session)).write(end=True)
+        await client.count("message", content="x")
+        await fatal(client, 4410, "session_ended")
+
+
+# ---- a store in trouble
+
+
+async def test_a_store_out_of_memory_is_busy_and_never_acknowledges(gate: Gate, shared_valkey: ValkeyProcess) -> None:
+    async with await gate.join() as client, shared_valkey.async_client() as redis:
+        await redis.config_set("maxmemory", "1")
+        try:
+            for _ in range(2):
+                await client.count("message", content="x")
+            frames = [await refused(client) for _ in range(2)]
+            assert [(frame["code"], frame["n"]) for frame in frames] == [("busy", 1), ("out_of_order", 2)]
+            assert frames[0]["retry_after_ms"] > 0
+            async with await gate.connect() as newcomer:
+                await newcomer.send("hello", client="newcomer")
+                assert (await newcomer.closed())[0] == 1013
+                assert newcomer.frames[-1]["reason"] == "busy"
+            # but who has a session can attach to it
+            async with await gate.join(session=client.welcome["session"]):
+                pass
+        finally:
+            await redis.config_set("maxmemory", "0")
+        await client.send("message", n=1, content="x")
+        assert (await client.receive())["type"] == "ack"
+
+
+async def test_a_store_that_is_gone_is_busy_and_its_waiters_are_told_at_once(
+    valkey: ValkeyProcess, settle: type[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store.redis.PATIENCE", 0.5)
+    async with running_gate(valkey.url, settle(), 60.0) as gate, await gate.join() as client:
+        await asyncio.to_thread(valkey.kill)
+        for _ in range(40):
+            await client.count("message", content="x")
+        frames = [await refused(client) for _ in range(40)]
+        assert [frame["code"] for frame in frames] == ["busy"] + ["out_of_order"] * 39
+        await asyncio.to_thread(valkey.start)
+        while (await _again(client))["type"] == "error":
+            await asyncio.sleep(0.1)
+
+
+async def _again(client: WireClient) -> Frame:
+    await client.send("message", n=1, content="x")
+    return await client.receive()
+
+
+async def test_more_frames_than_the_queue_holds_wait_and_none_is_lost(gate: Gate) -> None:
+    async with await gate.join() as client:
+        gate.store.hold()
+        for _ in range(64):
+            await client.count("message", content="x" * 10_000)
+        for _ in range(200):
+            await client.send("ping")
+        await gate.store.held.wait()
+        gate.store.free.set()
+        for _ in range(264):
+            await client.receive()
+        kinds = [frame["type"] for frame in client.frames[1:]]
+        assert kinds == ["ack"] * 64 + ["pong"] * 200
