@@ -255,8 +255,10 @@ class Link:
 
     def _take_notice(self, frame: ServerFrame) -> None:
         match frame:
-            case Pong(t=int() as ping) if ping in self._pings:
-                self._pings[ping] = True
+            case Pong(t=int() as ping):
+                # whoever waited for it may have stopped
+                if ping in self._pings:
+                    self._pings[ping] = True
             case Bye() | ErrorFrame(fatal=True):
                 self._parting = frame
             case ErrorFrame():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import math
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from contextvars import copy_context
@@ -25,7 +24,9 @@ T = TypeVar("T")
 
 
 @overload
-def make_async(f: Callable[P, Iterator[T]], *, wait: float | None = None) -> Callable[P, AsyncGenerator[T, None]]: ...
+def make_async(  # type: ignore[overload-overlap]  # a function that returns an iterator is taken for a generator
+    f: Callable[P, Iterator[T]], *, wait: float | None = None
+) -> Callable[P, AsyncGenerator[T, None]]: ...
 
 
 @overload

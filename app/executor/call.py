@@ -100,7 +100,9 @@ class Call(Generic[T]):
             else:
                 future.set_exception(error)
         elif error is not None and not isinstance(error, asyncio.CancelledError):
-            log.warning("executor_call_failed", function=self.name, key=self.key, reason="it was abandoned", exc_info=error)
+            log.warning(
+                "executor_call_failed", function=self.name, key=self.key, reason="it was abandoned", exc_info=error
+            )
 
     def _disarm(self) -> None:
         if self._timer is not None:

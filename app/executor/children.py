@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -16,8 +15,9 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_CONTEXT = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
-"""Not fork: this process has threads."""
+_CONTEXT = multiprocessing.get_context("forkserver")
+"""Not fork: this process has threads. Not spawn: a new child would import everything again."""
+_CONTEXT.set_forkserver_preload([__name__])
 
 
 class Children:
@@ -122,8 +122,8 @@ def _answer(pipe: Connection, request: bytes) -> None:
         pipe.send(answer)
     except OSError:
         raise
-    except Exception as error:  # noqa: BLE001  # what came of it cannot be pickled
-        pipe.send((False, RuntimeError(f"the outcome of {f.__qualname__} cannot be sent back: {error!r}")))
+    except Exception as error:  # noqa: BLE001  # it cannot be pickled
+        pipe.send((False, RuntimeError(f"{answer[1]!r} cannot be sent back from a process: {error!r}")))
 
 
 def _noted(error: Exception) -> Exception:

@@ -16,13 +16,16 @@ import threading
 import types
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
 
 from app.errors import OutsideTurn
 
 T = TypeVar("T")
+
+TaskFactory = Callable[..., asyncio.Future[Any]]
+"""As `asyncio.AbstractEventLoop.set_task_factory` takes it."""
 
 MAX_IDLE = 64
 """Steppers that a thread keeps for reuse, some 20 KB each; there are more only while `suspend` holds them."""
@@ -45,6 +48,7 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
         stepper = idle.pop() if idle else _Stepper()
         handover = stepper.handover
         handover.act, handover.value = act, value
+        del act, value  # an error in hand would keep its own frames alive
         handover.driver = driver = getcurrent()
         stepper.gr_context = driver.gr_context
         stepper.switch(handover)
@@ -53,7 +57,7 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
         else:
             yield from _waits(stepper)
         if handover.error is not None:
-            return _outcome(handover)
+            return _outcome(handover)  # type: ignore[no-any-return]  # what the coroutine returned
         try:
             act, value = coroutine.send, (yield handover.yielded)
         except BaseException as error:  # noqa: BLE001  # the coroutine's to handle
@@ -77,31 +81,22 @@ def suspend(coroutine: Coroutine[Any, Any, T]) -> T:
         try:
             handover.yielded = act(value)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            return end.value  # type: ignore[no-any-return]  # what the coroutine returned
         finally:
-            value = None  # an error in hand would keep its own frames alive
+            value = None  # as in drive
         try:
             act, value = coroutine.send, handover.pause()
         except BaseException as error:  # noqa: BLE001  # the coroutine's to handle
             act, value = coroutine.throw, error
 
 
-class TaskFactory(Protocol):
-    """As `asyncio.AbstractEventLoop.set_task_factory` takes it."""
-
-    def __call__(
-        self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], /, **options: Any
-    ) -> asyncio.Future[T]:
-        """Make a task."""
-
-
 def driving(inner: TaskFactory | None) -> TaskFactory:
-    """A task factory that drives what is made by driven code, and leaves the making to `inner`, or to asyncio."""
-    make: TaskFactory = inner or _plain_task
+    """A task factory that drives what driven code makes a task of; tasks are made by `inner`, or else by asyncio."""
+    make = inner or _plain_task
 
     def factory(
-        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], /, **options: Any
-    ) -> asyncio.Future[T]:
+        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+    ) -> asyncio.Future[Any]:
         context: Context | None = options.get("context")
         if _driven.get() or (context is not None and context.get(_driven, False)):
             coroutine = _driven_coroutine(coroutine)
@@ -110,7 +105,9 @@ def driving(inner: TaskFactory | None) -> TaskFactory:
     return factory
 
 
-def driven_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], context: Context) -> asyncio.Task[T]:
+def driven_task(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], context: Context
+) -> asyncio.Task[T]:
     """Make a driven task, whatever the loop's task factory is."""
     return asyncio.Task(_driven_coroutine(coroutine), loop=loop, context=context)
 
@@ -121,8 +118,8 @@ def mark_driven() -> None:
 
 
 def _plain_task(
-    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], /, **options: Any
-) -> asyncio.Future[T]:
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+) -> asyncio.Future[Any]:
     return asyncio.Task(coroutine, loop=loop, **options)
 
 
@@ -130,7 +127,7 @@ def _driven_coroutine(coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, 
     steps = _owned(coroutine)
     next(steps)
     driven = _await(steps)
-    driven.__qualname__ = getattr(coroutine, "__qualname__", driven.__qualname__)  # for the task's repr
+    driven.__qualname__ = getattr(coroutine, "__qualname__", "?")  # type: ignore[attr-defined]  # for the task's repr
     return driven
 
 
@@ -146,7 +143,7 @@ def _owned(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
 
 
 async def _await(steps: Generator[Any, Any, T]) -> T:
-    return await steps  # type: ignore[misc]  # types.coroutine made it awaitable
+    return await steps  # type: ignore[misc,no-any-return]  # types.coroutine made it awaitable
 
 
 class _Handover:
@@ -218,6 +215,7 @@ def _waits(stepper: _Stepper) -> Generator[Any, Any, None]:
             resume, value = waiting.throw, error
         handover.driver = getcurrent()
         resume(value)
+        del resume, value
     if len(_idle.steppers) < MAX_IDLE:
         _idle.steppers.append(stepper)
 

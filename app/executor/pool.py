@@ -73,9 +73,7 @@ class BoundedExecutor:
         self._rejected = 0
         self._closed = False
 
-    async def run(
-        self, f: Callable[[*Ts], T], *args: *Ts, key: str | None = None, wait: float | None = None
-    ) -> T:
+    async def run(self, f: Callable[[*Ts], T], *args: *Ts, key: str | None = None, wait: float | None = None) -> T:
         """Call `f(*args)` in a thread, with the caller's context variables; what it sets comes back to the caller.
 
         `key` is whom the call is for, `executor_key` by default. Past both bounds a call waits for up to `wait`

@@ -102,16 +102,16 @@ class _Feed(Generic[T]):
             try:
                 await call.future
             except asyncio.CancelledError:
-                self._leave(call)
+                self._abandon(call)
                 raise
 
     def cancel(self) -> None:
         """Stop reading; the generator is closed as soon as it gives its thread back."""
         call = self._stop()
         if call is not None:
-            self._leave(call)
+            self._abandon(call)
 
-    def _leave(self, call: Call[None]) -> None:
+    def _abandon(self, call: Call[None]) -> None:
         if call is self._call:
             self._executor.abandon(call)
 
@@ -153,15 +153,20 @@ class _Feed(Generic[T]):
     # ---- in a thread
 
     def _read(self) -> None:
+        if self._enter():
+            self._read_on()
+            if self._leave():
+                self._generator.close()
+
+    def _enter(self) -> bool:
         with self._lock:
-            if self._stopping:
-                return
-            self._reading = True
-        self._read_on()
+            self._reading = not self._stopping
+            return self._reading
+
+    def _leave(self) -> bool:
         with self._lock:
             self._reading = False
-        if self._stopping:
-            self._generator.close()
+            return self._stopping
 
     def _read_on(self) -> None:
         until = time.monotonic() + SLICE

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from app.executor.call import Call, Worker
@@ -48,12 +49,11 @@ class _Stay(Generic[T]):
         self._loop = loop
         self._coroutine = coroutine
         self._task: asyncio.Task[T] | None = None
-        self._inbox: queue.SimpleQueue[Call[Any] | None] = queue.SimpleQueue()
-        """Calls that this thread may help with; None at the end."""
-        self._worker = worker
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        """What this thread is to do meanwhile; None at the end."""
         self._call = worker.call if worker is not None else None
         if worker is not None:
-            self.context.run(helper.set, self._offer)
+            self.context.run(helper.set, partial(self._offer, worker))
 
     def wait(self) -> T:
         """In the thread: wait until the coroutine has ended. Once only."""
@@ -62,14 +62,13 @@ class _Stay(Generic[T]):
         except RuntimeError:
             self._coroutine.close()
             raise
-        while (call := self._next()) is not None:
-            assert self._worker is not None, "only a worker is offered calls"
-            self._worker.help(call)
+        while (job := self._next()) is not None:
+            job()
         if self._task is None:
             raise asyncio.CancelledError
         return self._task.result()
 
-    def _next(self) -> Call[Any] | None:
+    def _next(self) -> Callable[[], None] | None:
         while True:
             try:
                 return self._inbox.get(timeout=LOOK_AFTER)
@@ -94,6 +93,6 @@ class _Stay(Generic[T]):
             self._call.on_abandon = None
         self._inbox.put(None)
 
-    def _offer(self, call: Call[Any]) -> None:
+    def _offer(self, worker: Worker, call: Call[Any]) -> None:
         if self._task is not None and not self._task.done():
-            self._inbox.put(call)
+            self._inbox.put(partial(worker.help, call))

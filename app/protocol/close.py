@@ -14,8 +14,8 @@ class CloseCode(IntEnum):
     reconnect: bool
     """Whether the client should connect again without asking anybody; otherwise the code is final."""
 
-    def __new__(cls, number: int, reason: str, reconnect: bool) -> Self:  # noqa: FBT001 - a column of the table
-        """One row of the table."""
+    def __new__(cls, number: int, reason: str = "", reconnect: bool = False) -> Self:  # noqa: FBT001, FBT002
+        """One row of the table. The defaults are for type checkers, to whom `CloseCode(1000)` comes here too."""
         code = int.__new__(cls, number)
         code._value_ = number
         code.reason = reason

@@ -137,17 +137,21 @@ def superseded(message_ids: Iterable[str]) -> Event:
 
 
 def message_updated(message_id: str, content: str, **fields: Any) -> Event:
-    """A message has another content.
+    """A message has another content, and another `name` or `metadata` if given; other fields go into `metadata.parley`.
 
-    Of `fields`, `name` and `metadata` replace the message's own; any other one stands in `metadata.parley`.
-    Raises: ValueError if `content` is over MAX_VALUE_BYTES as JSON: unlike a new message it cannot be split.
+    Raises: ValueError if `content` is over MAX_VALUE_BYTES as JSON (unlike a new message it cannot be split), if
+    `name` is no text of at most MAX_NAME characters, or if `metadata` is no object.
     """
     content = clean(content)
     if len(content) * 6 > MAX_VALUE_BYTES and (got := text_size(content)) > MAX_VALUE_BYTES:
         raise ValueError(
             f"content: {got} bytes as JSON in an update, at most {MAX_VALUE_BYTES}: send the rest as a new message"
         )
-    return _custom("message_updated", {"messageId": message_id, "content": content, **fields})
+    if not isinstance(fields.get("metadata", {}), Mapping):
+        raise ValueError("metadata: needs an object")
+    if "name" in fields:
+        fields["name"] = _named("name", fields["name"])
+    return _custom("message_updated", {**fields, "messageId": message_id, "content": content})
 
 
 def message_removed(message_id: str) -> Event:
@@ -242,9 +246,10 @@ def actions(message_id: str, buttons: Sequence[Mapping[str, Any]]) -> Event:
     return _custom("actions", {"messageId": message_id, "actions": buttons})
 
 
-def element(value: Mapping[str, Any]) -> Event:
-    """An element: `{id, messageId?, …}`. Raises: ValueError if it is too large."""
-    return _custom("element", value)
+def element(element_id: str, value: Mapping[str, Any], message_id: str | None = None) -> Event:
+    """An element, of a message if one is named. Raises: ValueError if it is too large."""
+    of = {} if message_id is None else {"messageId": message_id}
+    return _custom("element", {**value, "id": element_id, **of})
 
 
 def settings_form(value: Mapping[str, Any]) -> Event:
@@ -292,6 +297,8 @@ def _checked(event: Event, what: str, most: int = MAX_EVENT_BYTES) -> Event:
 
 
 def _named(what: str, name: str) -> str:
+    if not isinstance(name, str):
+        raise ValueError(f"{what}: needs a text")
     if len(name) > MAX_NAME:
         raise ValueError(f"{what}: {len(name)} characters, at most {MAX_NAME}")
     return clean(name)

@@ -177,12 +177,20 @@ class Fold:
 
     # ---- messages
 
+    def _add(self, kind: str, message: Message) -> None:
+        """Keep a message, open as `kind` or not; what another one had open under its id is not any more."""
+        for other in _MESSAGE_KINDS:
+            if other != kind:
+                self._end(other, message["id"])
+        if kind:
+            self._begin(kind, message["id"])
+        self._messages.add(message)
+
     def _text_start(self, event: Event) -> None:
         message = of_text(event)
         if message["role"] != "user":
             self._show(message["id"])
-        self._begin("text", message["id"])
-        self._messages.add(message)
+        self._add("text", message)
 
     def _text_content(self, event: Event) -> None:
         message = self._messages.get(event["messageId"])
@@ -214,15 +222,14 @@ class Fold:
         self._messages.set_actions(value["messageId"], value["actions"])
 
     def _element(self, value: Event) -> None:
-        if value.get("messageId") is not None:
+        if "messageId" in value:
             self._messages.set_element(value["messageId"], value)
 
     # ---- tool calls and activities: messages too
 
     def _tool_call_start(self, event: Event) -> None:
         self._show(event["toolCallId"])
-        self._begin("tool_call", event["toolCallId"])
-        self._messages.add(of_tool_call(event))
+        self._add("tool_call", of_tool_call(event))
 
     def _tool_call_args(self, event: Event) -> None:
         message = self._messages.get(event["toolCallId"])
@@ -234,7 +241,7 @@ class Fold:
 
     def _tool_call_result(self, event: Event) -> None:
         self._show(event["messageId"])
-        self._messages.add(of_tool_result(event))
+        self._add("", of_tool_result(event))
 
     def _activity_snapshot(self, event: Event) -> None:
         self._show(event["messageId"])
@@ -248,11 +255,8 @@ class Fold:
                 self._keep_activity({**message, "content": content})
 
     def _keep_activity(self, message: Message) -> None:
-        if message["activityType"] == "step" and message["content"].get("status") == "running":
-            self._begin("step", message["id"])
-        else:
-            self._end("step", message["id"])
-        self._messages.add(message)
+        is_running = message["activityType"] == "step" and message["content"].get("status") == "running"
+        self._add("step" if is_running else "", message)
 
     # ---- shared state
 

@@ -64,9 +64,11 @@ class Messages(Shelf[str]):
         """Give a message an element, in place of the one with its id."""
         message = self.get(id_)
         if message is not None:
-            elements = {other["id"]: other for other in parley_of(message.get("metadata")).get("elements", [])}
-            elements[element["id"]] = element
-            self.add(_annotated(message, {"elements": list(elements.values())}))
+            had = parley_of(message.get("metadata")).get("elements")
+            elements = list(had) if isinstance(had, list) else []
+            place = next((at for at, other in enumerate(elements) if _is(other, element["id"])), len(elements))
+            elements[place : place + 1] = [element]
+            self.add(_annotated(message, {"elements": elements}))
 
 
 def of_text(event: Event) -> Message:
@@ -103,6 +105,11 @@ def _annotated(message: Message, ours: dict[str, Any]) -> Message:
         return message
     metadata = message.get("metadata") or {}
     return {**message, "metadata": {**metadata, "parley": {**parley_of(metadata), **ours}}}
+
+
+def _is(element: object, id_: str) -> bool:
+    """Whether that is the element `id_`. It may be anything: a client's metadata are its own."""
+    return isinstance(element, dict) and element.get("id") == id_
 
 
 def _fitted(message: Message) -> Message:

@@ -59,7 +59,7 @@ def test_check_prints_the_agents_and_their_hooks() -> None:
     assert "message, stop" in done.stdout
 
 
-@pytest.mark.parametrize("command", ("check", "serve"))
+@pytest.mark.parametrize("command", ["check", "serve"])
 def test_a_handlers_folder_that_does_not_exist(command: str, tmp_path: Path) -> None:
     done = parley(command, "--handlers", str(tmp_path / "none"), PARLEY_DATA_DIR=str(tmp_path), PARLEY_PORT="0")
     assert_refuses(done, "PARLEY_HANDLERS", "none")
@@ -102,7 +102,7 @@ def test_a_wider_address_needs_authentication(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    (("PARLEY_PORT", "high"), ("PARLEY_WORKERS", "0"), ("PARLEY_AUTH_JWT_SECRET", "short"), ("REDIS_URL", "ftp://x")),
+    [("PARLEY_PORT", "high"), ("PARLEY_WORKERS", "0"), ("PARLEY_AUTH_JWT_SECRET", "short"), ("REDIS_URL", "ftp://x")],
 )
 def test_a_setting_that_makes_no_sense_is_named(name: str, value: str, tmp_path: Path) -> None:
     assert_refuses(parley("serve", PARLEY_DATA_DIR=str(tmp_path), **{name: value}), name)

@@ -107,7 +107,7 @@ async def test_repeated_conflicting_skipped_and_refused_numbers(server: StartSer
     assert (await client.closed())[0] == 4409
 
 
-@pytest.mark.parametrize(("agent", "code"), (("raises", "handler_error"), ("never", "timeout")))
+@pytest.mark.parametrize(("agent", "code"), [("raises", "handler_error"), ("never", "timeout")])
 async def test_a_handler_that_fails_ends_its_turn_and_no_more(server: StartServer, agent: str, code: str) -> None:
     bad = server(MISBEHAVED)
     async with await connect(bad) as client:
@@ -139,11 +139,11 @@ async def test_what_is_no_frame_is_answered_and_changes_nothing(echo: ParleyServ
 
 @pytest.mark.parametrize(
     ("hello", "code"),
-    (
+    [
         ({"client": "client-one", "agent": "nobody"}, 4404),
         ({"client": "client-one", "session": "A" * 22}, 4404),
         ({"client": "short"}, 4400),
-    ),
+    ],
 )
 async def test_a_hello_that_leads_nowhere_is_closed_with_its_code(
     echo: ParleyServer, hello: dict[str, str], code: int

@@ -36,7 +36,7 @@ async def resume(server: ParleyServer, client: str, session: str, since: Frame) 
     return connection
 
 
-@pytest.mark.parametrize("store_too", (False, True), ids=("server", "server and store"))
+@pytest.mark.parametrize("store_too", [False, True], ids=("server", "server and store"))
 async def test_kills_in_mid_stream_twenty_times_in_a_row(server: StartServer, store_too: bool) -> None:  # noqa: FBT001
     stream = server({"stream": STREAM})
     frames = []

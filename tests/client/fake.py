@@ -15,7 +15,7 @@ from websockets.typing import Subprotocol
 from app.client import Client, ClosedByServer
 from app.protocol import events
 from app.protocol.codec import encode, encode_ack, encode_events
-from app.protocol.frames import Bye, ErrorFrame, Limits, Position, Reset, Snapshot, Welcome
+from app.protocol.frames import START, Bye, ErrorFrame, Limits, Position, Reset, Snapshot, Welcome
 
 Event = dict[str, Any]
 
@@ -37,7 +37,7 @@ class Peer:
     async def send(self, data: bytes) -> None:
         await self.socket.send(data, text=True)
 
-    async def welcome(self, acked: int = 0, *, known: bool = True, head: Position = Position(0, "")) -> dict[str, Any]:
+    async def welcome(self, acked: int = 0, *, known: bool = True, head: Position = START) -> dict[str, Any]:
         """Take the `hello` and answer it; the `hello`."""
         hello = await self.frame("hello")
         limits = Limits(frame_bytes=262_144, inbox=64)
@@ -90,6 +90,7 @@ class FakeServer:
     def __init__(self, scenes: tuple[Scene, ...]) -> None:
         self.url = ""
         self.begun = 0
+        self._cues = [asyncio.Event() for _ in scenes]
         self._scenes = scenes
         self._failures: list[BaseException] = []
 
@@ -97,12 +98,17 @@ class FakeServer:
         number, self.begun = self.begun, self.begun + 1
         try:
             assert number < len(self._scenes), "a connection too many"
+            self._cues[number].set()
             await self._scenes[number](Peer(socket))
         except ConnectionClosed:
             self._failures.append(AssertionError(f"the client left scene {number + 1} too early"))
         except Exception as failure:  # noqa: BLE001 - raised in the test, by check()
             self._failures.append(failure)
             await socket.close(4400, "the scene went wrong")
+
+    async def scene(self, number: int) -> None:
+        """Wait for the beginning of a scene, the first being 1."""
+        await self._cues[number - 1].wait()
 
     def check(self) -> None:
         for failure in self._failures:

@@ -9,10 +9,10 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
-from websockets.asyncio.server import serve
+from websockets.asyncio.server import ServerConnection, serve
 
 from app.client import Closed, ClosedByServer, Unreachable, connect
-from app.client.address import endpoint
+from app.client.address import SUBPROTOCOL, endpoint
 from app.errors import ConfigError, ProtocolError
 from app.protocol import events
 from app.protocol.close import CloseCode
@@ -88,7 +88,12 @@ async def test_no_server_at_any_of_several_addresses(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_web_server_that_is_no_parley_is_final() -> None:
-    async with serve(stays, "127.0.0.1", 0, process_request=lambda c, _: c.respond(HTTPStatus.NOT_FOUND, "")) as server:
+    async def nothing(_: ServerConnection) -> None:
+        raise AssertionError("there is no WebSocket here")
+
+    async with serve(
+        nothing, "127.0.0.1", 0, process_request=lambda c, _: c.respond(HTTPStatus.NOT_FOUND, "")
+    ) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         with pytest.raises(Unreachable, match="it answered HTTP 404"):
             async with connect(url):
@@ -238,20 +243,20 @@ async def test_events_end_when_the_client_ended_the_session() -> None:
 
 
 async def test_a_server_that_stays_away_is_given_up_after_the_time_that_was_set() -> None:
-    async def scene(peer: Peer) -> None:
-        await peer.welcome()
-        await peer.frame("message")
+    async def welcoming(socket: ServerConnection) -> None:
+        await Peer(socket).welcome()
+        await socket.wait_closed()
 
     lost: list[str | None] = []
-    async with playing(scene) as server:
-        url = server.url
-        client = connect(url, give_up_after=1, on_state=lost.append)
-        await client.__aenter__()
+    server = await serve(welcoming, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL])
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with connect(url, give_up_after=0.5, on_state=lost.append) as client:
+        server.close()
+        await server.wait_closed()
         sent = await client.send("hello")
-    # the server has closed with 1000 or was cut: it is gone for good from here on
-    with pytest.raises((Unreachable, Closed)):
-        await sent.acked()
-    await client.__aexit__(None, None, None)
+        with pytest.raises(Unreachable, match=r"connection refused, given up after 0.5 seconds"):
+            await sent.acked()
+    assert lost[:3] == [None, "connection closed (1001)", "connection refused"]
 
 
 async def test_nothing_is_left_running_after_the_client() -> None:
@@ -268,8 +273,8 @@ async def test_nothing_is_left_running_after_the_client() -> None:
             await client.send("hello")
             assert asyncio.all_tasks() > before
         # the socket's own tasks, the server's end included, go with the connection
-        while not asyncio.all_tasks() <= before:
-            await asyncio.sleep(0.01)
+        left = asyncio.all_tasks() - before
+        assert not left or await asyncio.wait(left)
         with pytest.raises(Closed):
             await client.send("hello")
         assert [item async for item in client.events()] == []

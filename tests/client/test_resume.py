@@ -171,8 +171,7 @@ async def test_a_reset_replaces_what_waits_and_the_position() -> None:
         source = client.events()
         await take(source, 3)
         async with knocking(client):
-            while server.begun < 3:
-                await asyncio.sleep(0.01)
+            await server.scene(3)
             reset, event = await take(source, 2)
         assert isinstance(reset, ResetEvent)
         assert (reset.reason, reset.position) == ("ahead", Position(4, "n"))
@@ -255,7 +254,7 @@ async def test_events_are_read_in_one_place_only() -> None:
         await stays(peer)
 
     async with playing(scene) as server, connect(server.url) as client:
-        reading = asyncio.create_task(anext(client.events()))
+        reading = asyncio.create_task(take(client.events(), 1))
         await asyncio.sleep(0)
         with pytest.raises(RuntimeError, match="read in one place"):
             await anext(client.events())

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import secrets
 import socket
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,10 @@ from app.protocol import codec, events
 from app.protocol.events import Event
 from app.protocol.frames import Position
 from app.settings import Settings
-from app.store.base import Accepted, Batch, Claim, LogEntry, NewInput, Page, Refused
+from app.store import keys
+from app.store.base import Accepted, Attachment, Batch, Claim, LogEntry, NewInput, Page, Refused
 from app.store.redis import RedisStore
+from tests.support.valkey import ValkeyProcess
 from tests.support.wire import WireClient
 
 KINDS = frozenset({"message", "cancel", "end"})
@@ -86,30 +88,42 @@ class Gate:
 
 
 class HeldStore(RedisStore):
-    """A store whose reads and accepts wait while they are held."""
+    """A store that can be made to wait before some of its calls."""
 
     def __init__(self, url: str, settings: Settings, worker: str) -> None:
         super().__init__(url, settings, worker)
-        self.free = asyncio.Event()
-        self.free.set()
-        self.held = asyncio.Event()
+        self._held_calls: frozenset[str] = frozenset()
+        self._free = asyncio.Event()
+        self.waiting = asyncio.Event()
+        """Set once a call waits."""
 
-    def hold(self) -> None:
-        self.held.clear()
-        self.free.clear()
+    def hold(self, *calls: str) -> None:
+        self._held_calls = frozenset(calls)
+        self._free.clear()
+        self.waiting.clear()
 
-    async def _pass(self) -> None:
-        self.held.set()
-        await self.free.wait()
+    def free(self) -> None:
+        self._held_calls = frozenset()
+        self._free.set()
+
+    async def _pass(self, call: str) -> None:
+        if call in self._held_calls:
+            self.waiting.set()
+            await self._free.wait()
+
+    @override
+    async def attach(self, session: str, user: str, client: str, since: Position) -> Attachment:
+        await self._pass("attach")
+        return await super().attach(session, user, client, since)
 
     @override
     async def read(self, session: str, since: Position) -> Page:
-        await self._pass()
+        await self._pass("read")
         return await super().read(session, since)
 
     @override
     async def accept(self, session: str, client: str, new: NewInput) -> Accepted | Refused:
-        await self._pass()
+        await self._pass("accept")
         return await super().accept(session, client, new)
 
 
@@ -215,12 +229,24 @@ def saying(message: str, text: str) -> list[Event]:
     return list(events.text_message(message, text))
 
 
-async def keep(store: RedisStore, session: str, client: str, n: int) -> None:
-    """Have an input kept as if another connection of the client had sent it."""
-    await store.accept(session, client, NewInput(n, "message", b"{}", "00", f"t{n}"))
-
-
 async def reach(client: WireClient, seq: int) -> None:
     """Receive until the client is at a position."""
     while client.since["seq"] < seq:
         await client.receive()
+
+
+async def is_deaf(valkey: ValkeyProcess, session: str, worker: str, *, deaf: bool) -> None:
+    """Have a worker not told of the session's events, or told again."""
+    async with valkey.async_client() as redis:
+        listeners = keys.listeners(session)
+        await (redis.srem(listeners, worker) if deaf else redis.sadd(listeners, worker))
+
+
+async def until(condition: Callable[[], object], what: str, within: float = 10.0) -> None:
+    """Return as soon as a condition holds; fail, naming `what`, if it does not in time."""
+    try:
+        async with asyncio.timeout(within):
+            while not condition():  # noqa: ASYNC110  # what others do, of which they send no word
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"not after {within:g} s: {what}") from None

@@ -6,10 +6,9 @@ import asyncio
 
 import pytest
 
-from app.settings import Settings
 from app.store import keys
-from tests.gateway.conftest import Gates
-from tests.gateway.gate import Gate, Owner, running_gate
+from tests.gateway.conftest import Gates, Settle
+from tests.gateway.gate import Gate, Owner, is_deaf, running_gate
 from tests.support.valkey import ValkeyProcess
 from tests.support.wire import Frame, WireClient
 
@@ -274,11 +273,12 @@ async def test_a_client_that_was_forgotten_is_not_known(gate: Gate, shared_valke
         assert (again.welcome["acked"], again.welcome["known"]) == (0, False)
 
 
-async def test_an_input_after_the_end_closes(gate: Gate) -> None:
+async def test_an_input_after_the_end_closes(gates: Gates, shared_valkey: ValkeyProcess) -> None:
+    gate, elsewhere = await gates.open(), await gates.store()
     async with await gate.join() as client:
         session = client.welcome["session"]
-        await gate.store.listeners.remove(session, next(iter(gate.store.listeners._by_session[session])))  # type: ignore[func-returns-value]
-        await (await Owner.of(gate.store, session)).write(end=True)
+        await is_deaf(shared_valkey, session, gate.store.worker, deaf=True)
+        await (await Owner.of(elsewhere, session)).write(end=True)
         await client.count("message", content="x")
         await fatal(client, 4410, "session_ended")
 
@@ -309,7 +309,7 @@ async def test_a_store_out_of_memory_is_busy_and_never_acknowledges(gate: Gate, 
 
 
 async def test_a_store_that_is_gone_is_busy_and_its_waiters_are_told_at_once(
-    valkey: ValkeyProcess, settle: type[Settings], monkeypatch: pytest.MonkeyPatch
+    valkey: ValkeyProcess, settle: Settle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.store.redis.PATIENCE", 0.5)
     async with running_gate(valkey.url, settle(), 60.0) as gate, await gate.join() as client:
@@ -319,24 +319,23 @@ async def test_a_store_that_is_gone_is_busy_and_its_waiters_are_told_at_once(
         frames = [await refused(client) for _ in range(40)]
         assert [frame["code"] for frame in frames] == ["busy"] + ["out_of_order"] * 39
         await asyncio.to_thread(valkey.start)
-        while (await _again(client))["type"] == "error":
-            await asyncio.sleep(0.1)
-
-
-async def _again(client: WireClient) -> Frame:
-    await client.send("message", n=1, content="x")
-    return await client.receive()
+        frame = frames[0]
+        while frame["type"] == "error":
+            await asyncio.sleep(frame["retry_after_ms"] / 1000)
+            await client.send("message", n=1, content="x")
+            frame = await client.receive()
+        assert (frame["type"], frame["n"]) == ("ack", 1)
 
 
 async def test_more_frames_than_the_queue_holds_wait_and_none_is_lost(gate: Gate) -> None:
     async with await gate.join() as client:
-        gate.store.hold()
+        gate.store.hold("accept")
         for _ in range(64):
             await client.count("message", content="x" * 10_000)
         for _ in range(200):
             await client.send("ping")
-        await gate.store.held.wait()
-        gate.store.free.set()
+        await gate.store.waiting.wait()
+        gate.store.free()
         for _ in range(264):
             await client.receive()
         kinds = [frame["type"] for frame in client.frames[1:]]

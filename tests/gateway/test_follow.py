@@ -10,7 +10,7 @@ from app.protocol.frames import START, Position
 from app.store import keys
 from app.store.base import Page
 from tests.gateway.conftest import Gates
-from tests.gateway.gate import Gate, HeldStore, Owner, reach, saying
+from tests.gateway.gate import Gate, HeldStore, Owner, is_deaf, reach, saying
 from tests.support.valkey import ValkeyProcess
 from tests.support.wire import Frame, WireClient, assert_gapless, transcript
 
@@ -41,13 +41,6 @@ class Backup:
             for key in self._keys:
                 await redis.delete(key)
                 await redis.copy(f"{key}.kept", key)
-
-
-async def is_deaf(valkey: ValkeyProcess, session: str, worker: str, *, deaf: bool) -> None:
-    """Have a worker not told of the session's events, or told again."""
-    async with valkey.async_client() as redis:
-        listeners = keys.listeners(session)
-        await (redis.srem(listeners, worker) if deaf else redis.sadd(listeners, worker))
 
 
 def resets(client: WireClient) -> list[Frame]:
@@ -108,11 +101,11 @@ async def test_a_log_trimmed_in_the_middle_of_a_replay_is_reset_once(gate: Gate)
         for number in range(10):
             await owner.write(*(saying(f"m{number}-{i}", "text") for i in range(30)))
             await reach(first, owner.at)
-        gate.store.hold()
+        gate.store.hold("read")
         async with await gate.join(session=session) as client:
-            await gate.store.held.wait()  # a page is sent, the next is wanted
+            await gate.store.waiting.wait()  # a page is sent, the next is wanted
             await compact(gate.store, owner, first, upto=600)
-            gate.store.free.set()
+            gate.store.free()
             await owner.say("after")
             await reach(client, owner.at)
             assert_gapless(client.frames)
@@ -172,14 +165,14 @@ async def test_a_store_that_lost_the_tail_resets_who_had_seen_it(
         await owner.say("three")
         await reach(client, 9)
         await backup.put_back()
-        gate.store.hold()
+        gate.store.hold("read")
         heir = await Owner.of(gate.store, session)
         assert heir.at == 3
         for number in range(written):
             await heir.say(f"anew {number}")
         if not written:
             gate.store.listeners.look(session)
-        gate.store.free.set()
+        gate.store.free()
         while not resets(client):
             await client.receive()
         assert [frame["reason"] for frame in resets(client)] == [reason]
@@ -230,9 +223,9 @@ async def test_a_follower_of_a_session_that_is_gone_is_told(gate: Gate, shared_v
 async def test_what_is_read_in_a_session_that_ended_is_its_end(gate: Gate) -> None:
     async with await gate.join() as client:
         owner = await Owner.of(gate.store, client.welcome["session"])
-        gate.store.hold()
+        gate.store.hold("read")
         gate.store.listeners.look(client.welcome["session"])
         await owner.say("bye", end=True)
-        gate.store.free.set()
+        gate.store.free()
         assert (await client.closed())[0] == 4410
         assert client.frames[-1]["type"] == "bye"

@@ -178,6 +178,11 @@ server_frames: st.SearchStrategy[Wire] = st.one_of(
 
 ids = st.sampled_from(["a", "b", "c", "d", "e"])
 """So few that events meet."""
+maybe_ids = st.none() | ids
+strange_metadata = objects | st.builds(
+    lambda elements: {"parley": {"elements": elements}}, values | st.lists(st.builds(dict, id=ids | values))
+)
+"""A client's metadata may look like ours, or nearly."""
 patches = st.lists(
     operations.map(lambda operation: operation.wire())
     | st.builds(lambda value: {"op": "add", "path": "/status", "value": value}, st.sampled_from(["done", "running"])),
@@ -199,12 +204,12 @@ built_events: st.SearchStrategy[list[Event]] = st.one_of(
     _one(events.text_content, ids, any_texts),
     _one(events.text_end, ids),
     st.builds(events.text_message, ids, any_texts, roles, maybe_names, _optional(objects)),
-    st.builds(events.user_message, ids, contents, _optional(objects)),
+    st.builds(events.user_message, ids, contents, _optional(strange_metadata)),
     _one(events.superseded, st.lists(ids, max_size=5)),
     _one(events.message_updated, ids, any_texts),
     _one(events.message_updated, ids, texts, name=names, metadata=objects, language=names),
     _one(events.message_removed, ids),
-    _one(events.tool_call_start, ids, names, _optional(ids), _optional(objects)),
+    _one(events.tool_call_start, ids, names, maybe_ids, _optional(objects)),
     _one(events.tool_call_args, ids, any_texts),
     _one(events.tool_call_end, ids),
     _one(events.tool_call_result, ids, ids, any_texts),
@@ -213,7 +218,7 @@ built_events: st.SearchStrategy[list[Event]] = st.one_of(
         ids,
         names,
         step_type=names,
-        parent=_optional(ids),
+        parent=maybe_ids,
         step_input=values,
         output=values,
         status=statuses,
@@ -231,7 +236,7 @@ built_events: st.SearchStrategy[list[Event]] = st.one_of(
     ),
     _one(events.ask_resolved, ids, st.sampled_from(["answered", "cancelled", "expired"]), values),
     _one(events.actions, ids, st.lists(objects, max_size=3)),
-    _one(events.element, st.builds(lambda id_, of, more: {**more, "id": id_, "messageId": of}, ids, ids, objects)),
+    _one(events.element, ids, objects, maybe_ids),
     _one(events.settings_form, objects),
     _one(events.toast, any_texts),
     _one(events.state_snapshot, values),
@@ -247,7 +252,7 @@ frames_of_events = st.builds(
     },
     st.none() | ids,
     st.integers(1, 3),
-    st.lists(built_events, min_size=1, max_size=4),
+    st.lists(built_events, min_size=1, max_size=3),
 )
 
 
@@ -261,5 +266,5 @@ def numbered(appends: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return frames
 
 
-logs = st.lists(frames_of_events, max_size=12).map(numbered)
+logs = st.lists(frames_of_events, max_size=8).map(numbered)
 """A session's log, however unlikely: a fold has to get over all of them."""

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from app.protocol import events
 from app.protocol.events import FIELDS, MAX_DELTA, MAX_EVENT_BYTES, Event
 from app.protocol.frames import MAX_OUT_BYTES
-from app.protocol.inputs import DataSource, MediaPart, TextPart
+from app.protocol.inputs import DataSource, MediaPart, Part, TextPart
 from app.protocol.values import MAX_VALUE_BYTES
 from tests.protocol.strategies import any_texts, built_events, statuses
 
@@ -88,7 +88,7 @@ def test_surrogates_that_belong_together_are_joined() -> None:
 
 
 def test_an_echo_of_parts() -> None:
-    parts = [
+    parts: list[Part] = [
         TextPart(text="look"),
         MediaPart(type="image", source=DataSource(value="aGk=", mime_type="image/png")),
         TextPart(text="there", metadata={"a": None}),
@@ -147,11 +147,11 @@ huge = "x" * MAX_OUT_BYTES
         (lambda: events.tool_call_result("m", "t", huge), "content: "),
         (lambda: events.step_snapshot("m", "s", step_type="run", output=huge), "step: "),
         (lambda: events.ask("a", "text", "x" * 40_000, expires_at=1), f"ask: .* at most {events.MAX_ASK_BYTES}"),
-        (lambda: events.element({"id": "e", "content": huge}), "element: "),
+        (lambda: events.element("e", {"content": huge}), "element: "),
         (lambda: events.state_snapshot(huge), f"the shared state: .* at most {events.MAX_STATE_BYTES}"),
         (lambda: events.superseded(["m"] * 1001), "1001 .* at most 1000"),
-        (lambda: events.element({"id": "e", "content": {1, 2}}), "element: not JSON"),
-        (lambda: events.element({"id": "e", "content": "\ud800"}), "element: not JSON: .*surrogates"),
+        (lambda: events.element("e", {"content": {1, 2}}), "element: not JSON"),
+        (lambda: events.element("e", {"content": "\ud800"}), "element: not JSON: .*surrogates"),
         (lambda: events.state_snapshot(nested(129)), "nested more than 128 levels"),
         (lambda: events.state_snapshot(nested(400)), "not JSON"),
     ],

@@ -19,7 +19,7 @@ Start = Callable[..., Awaitable[Worker]]
 
 @pytest.fixture
 async def worker(shared_valkey: ValkeyProcess, tmp_path: Path) -> AsyncIterator[Start]:
-    """Start workers: `await worker(source, **settings)`, and without a source one more with the same agent."""
+    """Start workers with a source and settings; without a source, one more that has the same agent."""
     registries: list[Any] = []
 
     async def start(source: str = "", **settings: Any) -> Worker:

@@ -53,7 +53,7 @@ class Worker:
     async def idle(self) -> None:
         """Wait until no session is run here."""
         async with asyncio.timeout(10):
-            while self.supervisor.running:  # noqa: ASYNC110  # nothing tells of it, since nobody but a test asks
+            while self.supervisor.running:
                 await asyncio.sleep(0.01)
 
     async def die(self) -> None:

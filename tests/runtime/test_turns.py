@@ -202,7 +202,7 @@ async def test_a_blocking_handler_that_takes_too_long_is_ended_too(worker: Start
     assert (await talk.done(await talk.say("release")))["type"] == "RUN_FINISHED"
 
 
-@pytest.mark.parametrize("policy", ("enqueue", "reject", "interrupt"))
+@pytest.mark.parametrize("policy", ["enqueue", "reject", "interrupt"])
 async def test_what_happens_to_a_message_that_comes_while_a_turn_runs(worker: Start, policy: str) -> None:
     source = f"""
     gate = asyncio.Event()

@@ -147,7 +147,7 @@ def test_importing_it_does_not_load_the_wheels_python_code() -> None:
 # -- its files
 
 
-@pytest.mark.parametrize("suffix", (".incr.aof", ".base.rdb", ".manifest"))
+@pytest.mark.parametrize("suffix", [".incr.aof", ".base.rdb", ".manifest"])
 def test_damaged_data_is_reported_with_what_to_do(data: Path, suffix: str) -> None:
     with EmbeddedValkey(data) as url, client_of(url) as client:
         client.set("kept", "yes")

@@ -352,7 +352,7 @@ async def test_a_living_owner_keeps_its_session_and_a_dead_one_loses_it(shared_v
             await one.append(claim, 0, Batch(id="a"))
         other = await session_of(one)
         await claimed(one, other)
-        while await two.claim(other) is None:  # noqa: ASYNC110  # only Redis time ends a lease
+        while await two.claim(other) is None:
             await asyncio.sleep(0.02)
 
 
@@ -375,7 +375,7 @@ async def test_a_session_nobody_uses_expires_and_an_attached_one_does_not(shared
         left, attached = await session_of(store), await session_of(store)
         await store.attach(attached, "ann", CLIENT, START)
         assert await store.claim(left, due=True) is None
-        while (claim := await store.claim(left, due=True)) is None:  # noqa: ASYNC110  # only Redis time does it
+        while (claim := await store.claim(left, due=True)) is None:
             await asyncio.sleep(0.02)
         assert claim.expired
         held = await claimed(store, attached, due=True)

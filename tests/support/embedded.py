@@ -59,18 +59,6 @@ def socket_of(url: str) -> Path:
     return Path(unquote(urlsplit(url).path))
 
 
-def _start_owner(data: Path) -> tuple[subprocess.Popen[str], str]:
-    owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(data)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    return owner, line_of(owner)
-
-
 def line_of(owner: subprocess.Popen[str]) -> str:
     assert owner.stdout is not None
     return owner.stdout.readline().strip()
@@ -78,10 +66,16 @@ def line_of(owner: subprocess.Popen[str]) -> str:
 
 @contextmanager
 def owner(data: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Another process that uses the folder; its URL is "" if it could not."""
-    process, url = _start_owner(data)
-    with process:
-        yield process, url
+    """Another process that uses the folder, and its URL, empty if it could not start."""
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(data)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        yield process, line_of(process)
         process.kill()
 
 
