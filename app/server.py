@@ -40,10 +40,10 @@ STOP_WITHIN = 10.0
 
 def serve(settings: Settings, *, reload: bool = False, skip_broken: bool = False) -> None:
     """Serve until SIGINT or SIGTERM. Raises: ConfigError."""
+    signal.signal(signal.SIGTERM, _interrupt)
     with _listening(settings) as sock, _store(settings) as url:
         check_store(url)
         settings = settings.model_copy(update={"redis_url": SecretStr(url), "port": sock.getsockname()[1]})
-        signal.signal(signal.SIGTERM, _interrupt)
         log.info("serving", url=f"http://{settings.host}:{settings.port}", workers=settings.workers)
         with contextlib.suppress(KeyboardInterrupt):
             if reload:

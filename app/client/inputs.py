@@ -37,7 +37,7 @@ class Sent:
     `n` is its number; it changes if an input before it is refused, or if the server lost something.
     """
 
-    __slots__ = ("_until", "ack", "body", "ended_at", "error", "kind", "message", "n", "waits")
+    __slots__ = ("_until", "ack", "body", "ended_at", "error", "kind", "message", "n", "offered", "waits")
 
     def __init__(self, frame: Durable, until: Until) -> None:
         self.kind = frame.type
@@ -47,6 +47,8 @@ class Sent:
         self.ack: Ack | None = None
         self.error: InputRefused | None = None
         self.ended_at: Place | None = None
+        # under which number it was last refused for want of room or store
+        self.offered: int | None = None
         self.waits = False
         self._until = until
 
@@ -115,21 +117,23 @@ class Inputs:
         An input it has taken without our seeing the ack is repeated as it is, for the ack and its turn.
         """
         self._taken = acked if known else 0
-        self._held = False
         self._unanswered.clear()
+        self._retry_at = 0
         for sent in self._kept.values():
-            sent.waits = False
             if sent.n > self._taken:
                 sent.ack = None
+            if sent.offered is not None and sent.offered > self._taken:
+                sent.offered = None
+        self._held = any(sent.offered for sent in self._kept.values())
         self._renumber()
 
     def take(self, now: float) -> Sent | None:
         """The next input to write, in seconds of a monotonic clock; None if there is none or all must wait."""
         if len(self._unanswered) >= MAX_UNANSWERED or (self._held and self._unanswered):
             return None
-        if self._held:
-            self._go_on(now)
-        if not self._queue or (self._held and not self._queue[0].overtakes()):
+        if self._held and not self._go_on(now):
+            return None
+        if not self._queue:
             return None
         sent = self._queue.popleft()
         self._unanswered.add(sent.n)
@@ -146,7 +150,7 @@ class Inputs:
         sent = self._kept.get(ack.n)
         if sent is None:
             return
-        sent.ack = ack
+        sent.ack, sent.offered = ack, None
         if ack.turn is None or sent.kind in CONTROL_KINDS:
             self._drop(sent)
         elif ack.turn in self._ended:
@@ -162,14 +166,14 @@ class Inputs:
             if sent.n == self._taken + 1 and not self._held:
                 raise OutOfStep(f"input {sent.n} is next and was refused as out of order")
         elif error.code == "busy" or error.retry_after_ms is not None:
-            sent.waits = True
+            sent.offered, sent.waits = n, True
             self._retry_at = max(self._retry_at, now + max((error.retry_after_ms or 0) / 1_000, MIN_RETRY))
+        elif error.code == "conflict":
+            self._taken = max(self._taken, n)
+            self._settle(sent, error)
         else:
             self._drop(sent)
             sent.error = InputRefused(error.code, error.message)
-            if error.code == "conflict":
-                # alone among refusals, it says that the number is used up
-                self._taken = max(self._taken, sent.n)
         self._held = True
 
     def ended(self, turn: str, place: Place) -> None:
@@ -190,12 +194,31 @@ class Inputs:
             if sent.turn and sent.turn not in running and sent.message in begun:
                 self._end(sent, place)
 
-    def _go_on(self, now: float) -> None:
-        if now >= self._retry_at:
-            self._held = False
+    def _settle(self, sent: Sent, error: ErrorFrame) -> None:
+        """Another input has the number of this one.
+
+        A server that got no word from its store says busy, and may find out later that the input was taken.
+        If this one was put before it in the meantime, both go back to where they were.
+        """
+        sent.offered = None
+        other = next((other for other in self._kept.values() if other.offered == sent.n), None)
+        if other is None:
+            self._drop(sent)
+            sent.error = InputRefused(error.code, error.message)
+            return
+        sent.n, other.n = other.n, sent.n
+        self._kept[sent.n], self._kept[other.n] = sent, other
+
+    def _go_on(self, now: float) -> bool:
+        """Whether the next in the queue may go, after a refusal: one that overtakes, alone, or all if it is time."""
+        is_time = now >= self._retry_at
+        if is_time:
             for sent in self._kept.values():
                 sent.waits = False
         self._renumber()
+        overtakes = bool(self._queue) and self._queue[0].overtakes()
+        self._held = overtakes or not is_time
+        return overtakes or is_time
 
     def _renumber(self) -> None:
         """Number what was not taken anew, and queue what has no ack. Nothing may be on its way."""

@@ -136,16 +136,17 @@ class BoundedExecutor:
             refused = [*self._queue.drain(), *self._waiting.drain()]
             for call in refused:
                 call.over = True
+            workers = self._workers.copy()
             while self._idle:
-                self._idle.pop().inbox.put(None)
+                self._dismiss(self._idle.pop())
         for call in refused:
             call.fail(self._refusal())
             call.deliver()
         deadline = time.monotonic() + timeout
-        for worker in self._workers:
+        for worker in workers:
             worker.join(max(0.0, deadline - time.monotonic()))
         self.children.close()
-        return not any(worker.is_alive() for worker in self._workers)
+        return not any(worker.is_alive() for worker in workers)
 
     # ---- for its threads
 
@@ -191,10 +192,16 @@ class BoundedExecutor:
     def _employ(self, worker: Worker) -> None:
         following = self._queue.pop() or self._waiting.pop()
         self._admit()
-        if following is None and not self._closed:
-            self._idle.append(worker)
-        else:
+        if following is not None:
             worker.inbox.put(following)
+        elif self._closed:
+            self._dismiss(worker)
+        else:
+            self._idle.append(worker)
+
+    def _dismiss(self, worker: Worker) -> None:
+        self._workers.remove(worker)
+        worker.inbox.put(None)
 
     def _line_up(self, call: Call[Any], queue: FairQueue[Call[Any]]) -> None:
         queue.push(call)

@@ -59,11 +59,12 @@ class _Stay(Generic[T]):
         """In the thread: wait until the coroutine has ended. Once only."""
         try:
             self._loop.call_soon_threadsafe(self._begin)
-        except RuntimeError:
-            self._coroutine.close()
+            while (job := self._next()) is not None:
+                job()
+        except RuntimeError:  # the loop is closed
+            if self._task is None:
+                self._coroutine.close()
             raise
-        while (job := self._next()) is not None:
-            job()
         if self._task is None:
             raise asyncio.CancelledError
         return self._task.result()

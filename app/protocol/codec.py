@@ -17,6 +17,8 @@ from app.protocol.values import MAX_BUILT_DEPTH, MAX_DEPTH, MAX_VALUE_BYTES, too
 
 SMALL = 32 * 1024
 """Bytes of a frame whose values cannot pass MAX_VALUE_BYTES: written anew they grow less than fivefold (`1e15`)."""
+FRAME_DEPTH = 8
+"""Levels that a server's frame puts around what it carries."""
 MAX_SAYING = 500
 """Characters of an error's message."""
 
@@ -50,7 +52,7 @@ def decode(raw: bytes | str) -> ClientFrame:
 
 def decode_server(raw: bytes | str) -> ServerFrame:
     """A server's frame, for clients. Raises: ProtocolError, as `decode` does."""
-    members, n = _parse(raw, MAX_BUILT_DEPTH)
+    members, n = _parse(raw, MAX_BUILT_DEPTH + FRAME_DEPTH)
     frame: ServerFrame = _validate(_model(members, _SERVER, n), members, n)
     return frame
 

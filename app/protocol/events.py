@@ -1,8 +1,8 @@
 """AG-UI 1.0 events as plain dicts: one builder for each thing that happens, and the closed list of members.
 
-A builder never makes an event that is too large for a frame: what has no bound of its own is checked, and
-ValueError names what is too large and the limit. Values are JSON at once: what their owner changes later does
-not reach the event.
+A builder never makes an event that cannot be written or is too large for a frame: what has no bound of its own is
+checked, and ValueError names what is too large and the limit; TypeError comes of a text that is none. Values are
+JSON at once: what their owner changes later does not reach the event.
 """
 
 from __future__ import annotations
@@ -139,8 +139,8 @@ def superseded(message_ids: Iterable[str]) -> Event:
 def message_updated(message_id: str, content: str, **fields: Any) -> Event:
     """A message has another content, and another `name` or `metadata` if given; other fields go into `metadata.parley`.
 
-    Raises: ValueError if `content` is over MAX_VALUE_BYTES as JSON (unlike a new message it cannot be split), if
-    `name` is no text of at most MAX_NAME characters, or if `metadata` is no object.
+    Raises: ValueError if `content` is over MAX_VALUE_BYTES as JSON (unlike a new message it cannot be split) or
+    `name` over MAX_NAME; TypeError if `metadata` is no object.
     """
     content = clean(content)
     if len(content) * 6 > MAX_VALUE_BYTES and (got := text_size(content)) > MAX_VALUE_BYTES:
@@ -148,7 +148,7 @@ def message_updated(message_id: str, content: str, **fields: Any) -> Event:
             f"content: {got} bytes as JSON in an update, at most {MAX_VALUE_BYTES}: send the rest as a new message"
         )
     if not isinstance(fields.get("metadata", {}), Mapping):
-        raise ValueError("metadata: needs an object")
+        raise TypeError("metadata: needs an object")
     if "name" in fields:
         fields["name"] = _named("name", fields["name"])
     return _custom("message_updated", {**fields, "messageId": message_id, "content": content})
@@ -297,17 +297,17 @@ def _checked(event: Event, what: str, most: int = MAX_EVENT_BYTES) -> Event:
 
 
 def _named(what: str, name: str) -> str:
-    if not isinstance(name, str):
-        raise ValueError(f"{what}: needs a text")
+    name = clean(name)
     if len(name) > MAX_NAME:
         raise ValueError(f"{what}: {len(name)} characters, at most {MAX_NAME}")
-    return clean(name)
+    return name
 
 
 def _piece(delta: str) -> str:
+    delta = clean(delta)
     if len(delta) > MAX_DELTA:
         raise ValueError(f"delta: {len(delta)} characters, at most {MAX_DELTA}: split it with pieces()")
-    return clean(delta)
+    return delta
 
 
 def _part(part: Part) -> dict[str, Any]:

@@ -19,6 +19,8 @@ MAX_OPEN = 256
 """Texts, tool calls, steps and asks that are known to be open; past it the oldest no longer is."""
 OPEN_BYTES = 64 * 1024
 """JSON bytes of all that is open, together."""
+SHOWN_BYTES = 400 * 1024
+"""JSON bytes of the ids that a turn has shown, so that one `superseded` can name them all."""
 SNAPSHOT_BYTES = MAX_OUT_BYTES - 16 * 1024
 """JSON bytes of a snapshot, so that its `reset` frame fits. The state, all that is open and the newest message
 always do; older messages as far as there is room."""
@@ -28,8 +30,8 @@ class _Turn(NamedTuple):
     """A turn that runs."""
 
     attempt: int
-    shown: dict[str, None]
-    """The ids of what it has shown, in order, as keys."""
+    shown: Shelf[str]
+    """What it has shown, as `{id}`."""
 
 
 class Fold:
@@ -87,10 +89,10 @@ class Fold:
     def shown(self, turn: str) -> list[str]:
         """The ids of messages, tool calls and activities of a running turn that are not superseded or removed.
 
-        In the order they came; the last MAX_SUPERSEDED. None for a turn that does not run.
+        In the order they came; the last ones, at most MAX_SUPERSEDED and SHOWN_BYTES. None for a turn that does not run.
         """
         running = self._turns.get(turn)
-        return list(running.shown) if running else []
+        return [thing["id"] for thing in running.shown] if running else []
 
     def closing_events(self) -> list[Event]:
         """What ends every text, tool call, step and ask that a running turn has open, last begun first."""
@@ -101,7 +103,7 @@ class Fold:
         """All of it, as JSON for `load`."""
         members = {
             "position": list(self.position),
-            "turns": [[id_, turn.attempt, list(turn.shown)] for id_, turn in self._turns.items()],
+            "turns": [[id_, turn.attempt, self.shown(id_)] for id_, turn in self._turns.items()],
             "open": list(self._open),
             "messages": list(self._messages),
             "state": self._state,
@@ -122,7 +124,10 @@ class Fold:
     def _restore(self, members: dict[str, Any]) -> None:
         seq, mark = members["position"]
         self.position = Position(seq, mark)
-        self._turns = {id_: _Turn(attempt, dict.fromkeys(shown)) for id_, attempt, shown in members["turns"]}
+        for id_, attempt, shown in members["turns"]:
+            turn = self._turns[id_] = _Turn(attempt, Shelf(MAX_SUPERSEDED, SHOWN_BYTES))
+            for shown_id in shown:
+                turn.shown.put(shown_id, {"id": shown_id})
         for thing in members["open"]:
             self._open.put((thing["kind"], thing["id"]), thing)
         for message in members["messages"]:
@@ -143,7 +148,7 @@ class Fold:
 
     def _run_started(self, _: Event) -> None:
         if self._turn is not None:
-            self._turns[self._turn] = _Turn(self._attempt, {})
+            self._turns[self._turn] = _Turn(self._attempt, Shelf(MAX_SUPERSEDED, SHOWN_BYTES))
 
     def _run_ended(self, _: Event) -> None:
         if self._turn in self._turns:
@@ -154,9 +159,7 @@ class Fold:
     def _show(self, id_: str) -> None:
         running = None if self._turn is None else self._turns.get(self._turn)
         if running is not None:
-            running.shown[id_] = None
-            if len(running.shown) > MAX_SUPERSEDED:
-                del running.shown[next(iter(running.shown))]
+            running.shown.put(id_, {"id": id_})
 
     # ---- what is open
 
@@ -212,7 +215,7 @@ class Fold:
         for kind in _MESSAGE_KINDS:
             self._end(kind, id_)
         for turn in self._turns.values():
-            turn.shown.pop(id_, None)
+            turn.shown.drop(id_)
 
     def _message_updated(self, value: Event) -> None:
         fields = {name: field for name, field in value.items() if name != "messageId"}

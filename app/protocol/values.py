@@ -47,7 +47,12 @@ def cut(text: str, room: int) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` without lone surrogates, which UTF-8 cannot carry: a split pair is joined, the rest are U+FFFD."""
+    """`text` without lone surrogates, which UTF-8 cannot carry: a split pair is joined, the rest are U+FFFD.
+
+    Raises: TypeError if it is no text: it may come from an author's code that nobody type-checked.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"needs a text, not {type(text).__name__}")
     if text.isascii():
         return text
     try:

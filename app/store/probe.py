@@ -20,7 +20,7 @@ def check_store(url: str) -> None:
     """Connect once and look at the store's version and policy. Raises: ConfigError in one line naming REDIS_URL."""
     try:
         client = Redis.from_url(
-            url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)
+            url, protocol=2, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)
         )
     except ValueError as error:
         raise ConfigError(f"REDIS_URL: {error}") from None

@@ -58,7 +58,8 @@ async def test_a_client_that_knows_only_the_protocol(echo: ParleyServer) -> None
     assert hello["resumed"]
     assert not hello["known"]
     await other.count("message", content="from another tab")
-    await other.collect(ends())
+    ack = (await other.collect(is_a("ack")))[-1]
+    await other.collect(ends(ack["turn"]))
 
     again = await connect(echo)
     resumed = await again.hello(client="client-one", session=welcome["session"], since=since)

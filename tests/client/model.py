@@ -20,10 +20,12 @@ class Model:
         self.kept: list[tuple[dict[str, Any], str | None]] = []
         self.ended = 0
         self.busy = False
+        self.unsure = False
         self._records: dict[int, tuple[dict[str, Any], Ack]] = {}
         self._last = 0
         self._known = False
         self._refused = False
+        self._doubts: set[int] = set()
         self._turns = 0
 
     def hello(self) -> tuple[int, bool]:
@@ -36,8 +38,11 @@ class Model:
         n, body = frame["n"], {name: value for name, value in frame.items() if name != "n"}
         if n <= self._last:
             before, ack = self._records[n]
+            if before != body and n in self._doubts:
+                return ErrorFrame(code="conflict", message="because", n=n, fatal=False)
             if before != body:
                 raise CountingError(f"{n} was {before} and is {body}")
+            self._doubts.discard(n)
             return ack.model_copy(update={"duplicate": True})
         if n > self._last + 1:
             if not self._refused:
@@ -47,7 +52,12 @@ class Model:
             return self._error("bad_frame", n)
         if self.busy and body["type"] not in CONTROLS:
             return self._error("busy", n)
-        return self._keep(n, body)
+        ack = self._keep(n, body)
+        if self.unsure:
+            # the store took it, and the server had no word of it
+            self._doubts.add(n)
+            return self._error("busy", n)
+        return ack
 
     def end_turn(self) -> str | None:
         """The oldest turn ends, if there is one."""
@@ -68,8 +78,9 @@ class Model:
                 self._last -= 1
 
     def forget(self) -> None:
-        """The store loses all that is not ended, and the client with it."""
-        del self.kept[self.ended :]
+        """The store loses all it had, and the client with it."""
+        self.kept.clear()
+        self.ended = 0
         self._records.clear()
         self._last = 0
         self._known = False

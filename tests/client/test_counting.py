@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections import deque
 from collections.abc import Callable
@@ -41,10 +42,11 @@ class Counting(RuleBasedStateMachine):
         self.up: deque[bytes] = deque()
         self.down: deque[Ack | ErrorFrame | str] = deque()
         self.time = 0.0
-        self.said: list[str] = []
+        self.said: list[Sent] = []
         self.bad: list[Sent] = []
         self.cancels: list[Sent] = []
         self.lossy = False
+        self.names = itertools.count()
 
     def _keep(self, frame: Durable) -> Sent:
         sent = Sent(frame, _never)
@@ -53,8 +55,7 @@ class Counting(RuleBasedStateMachine):
 
     @rule()
     def say(self) -> None:
-        self.said.append(f"m{len(self.said)}")
-        self._keep(MessageInput(content=self.said[-1]))
+        self.said.append(self._keep(MessageInput(content=f"m{next(self.names)}")))
 
     @rule()
     def cancel(self) -> None:
@@ -98,6 +99,10 @@ class Counting(RuleBasedStateMachine):
     def be_busy(self, *, busy: bool) -> None:
         self.model.busy = busy
 
+    @rule(unsure=st.booleans())
+    def be_unsure(self, *, unsure: bool) -> None:
+        self.model.unsure = unsure
+
     @rule()
     def wait(self) -> None:
         self.time += 10
@@ -121,7 +126,10 @@ class Counting(RuleBasedStateMachine):
     def forget(self) -> None:
         self.lossy = True
         self.model.forget()
+        # the log is lost too, and nobody has the inputs any more whose turns were seen to their end
+        self.down.clear()
         self.drop()
+        self.said = [sent for sent in self.said if self.inputs.keeps(sent)]
 
     @invariant()
     def no_message_is_there_twice(self) -> None:
@@ -129,13 +137,13 @@ class Counting(RuleBasedStateMachine):
         assert len(messages) == len(set(messages))
 
     def teardown(self) -> None:
-        self.model.busy = False
+        self.model.busy = self.model.unsure = False
         for _ in range(10 + 3 * len(self.said + self.bad + self.cancels)):
             self.wait()
             self.write(5)
             self.serve(5)
             self.read(5)
-        assert self.model.messages() == self.said
+        assert self.model.messages() == [orjson.loads(sent.body)["content"] for sent in self.said]
         assert all(sent.error is not None and sent.ack is None for sent in self.bad)
         # an acked cancel is not sent again, so a store that loses its tail may lose it
         assert self.model.controls() == len(self.cancels) or self.lossy
@@ -146,7 +154,7 @@ class Counting(RuleBasedStateMachine):
         assert not any(self.inputs.keeps(sent) for sent in self.cancels + self.bad)
 
 
-Counting.TestCase.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+Counting.TestCase.settings = settings(max_examples=3000, stateful_step_count=60, deadline=None)
 TestCounting = Counting.TestCase
 
 
@@ -183,7 +191,7 @@ class Unreliable:
         peer.drop()
 
     async def _take(self, peer: Peer, frame: dict[str, Any]) -> None:
-        self.model.busy = self._unlucky(0.1)
+        self.model.busy, self.model.unsure = self._unlucky(0.1), self._unlucky(0.1)
         try:
             answer = self.model.accept(frame)
         except CountingError as failure:

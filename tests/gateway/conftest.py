@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+import uvloop
 
 from app.settings import Settings
 from tests.gateway.gate import Gate, HeldStore, running_gate, running_store
@@ -56,3 +58,8 @@ async def gates(shared_valkey: ValkeyProcess, settle: Settle) -> AsyncIterator[G
 async def gate(gates: Gates) -> Gate:
     """One gateway with the default settings."""
     return await gates.open()
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the server runs on: its transports are not asyncio's."""
+    return {"uvloop": uvloop.new_event_loop}

@@ -246,7 +246,7 @@ async def until(condition: Callable[[], object], what: str, within: float = 10.0
     """Return as soon as a condition holds; fail, naming `what`, if it does not in time."""
     try:
         async with asyncio.timeout(within):
-            while not condition():  # noqa: ASYNC110  # what others do, of which they send no word
+            while not condition():  # what others do, of which they send no word
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"not after {within:g} s: {what}") from None

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
+from app.gateway.connection import QUEUE_FRAMES
 from app.store import keys
 from tests.gateway.conftest import Gates, Settle
-from tests.gateway.gate import Gate, Owner, is_deaf, running_gate
+from tests.gateway.gate import Gate, Owner, is_deaf, running_gate, until
 from tests.support.valkey import ValkeyProcess
 from tests.support.wire import Frame, WireClient
 
@@ -33,7 +34,7 @@ async def fatal(client: WireClient, code: int, name: str) -> str:
 
 @pytest.mark.parametrize(
     ("text", "name", "words"),
-    (
+    [
         ("{", "bad_json", "not JSON"),
         ("[]", "bad_frame", "object"),
         ('{"type":"ping"}', "bad_frame", "first frame is hello, not ping"),
@@ -43,7 +44,7 @@ async def fatal(client: WireClient, code: int, name: str) -> str:
         ('{"type":"hello","client":"short"}', "bad_frame", "hello.client"),
         ('{"type":"hello","client":"12345678","since":7}', "bad_frame", "hello.since"),
         (b'{"type":"hello","client":"12345678"}', "bad_frame", "binary"),
-    ),
+    ],
 )
 async def test_a_first_frame_that_is_no_hello(gate: Gate, text: str | bytes, name: str, words: str) -> None:
     async with await gate.connect() as client:
@@ -67,10 +68,10 @@ async def test_a_hello_in_time_is_not_late_afterwards(gates: Gates) -> None:
 
 @pytest.mark.parametrize(
     ("members", "code", "name"),
-    (
+    [
         ({"agent": "nobody"}, 4404, "no_such_agent"),
         ({"session": "nowhere"}, 4404, "no_such_session"),
-    ),
+    ],
 )
 async def test_what_does_not_exist(gate: Gate, members: Frame, code: int, name: str) -> None:
     async with await gate.connect() as client:
@@ -104,7 +105,7 @@ async def test_only_the_offered_subprotocol_counts(gate: Gate) -> None:
 
 @pytest.mark.parametrize(
     ("text", "name", "n"),
-    (
+    [
         ('{"type":"message","n":1,"content":', "bad_json", None),
         ('{"type":"message","n":1,"content":5}', "bad_frame", 1),
         ('{"type":"message","n":0,"content":"x"}', "bad_frame", None),
@@ -113,7 +114,7 @@ async def test_only_the_offered_subprotocol_counts(gate: Gate) -> None:
         ('{"type":"hello","client":"12345678"}', "bad_frame", None),
         (b'{"type":"ping"}', "bad_frame", None),
         ('{"type":"action","n":1,"name":"x","payload":{}}', "unsupported", 1),
-    ),
+    ],
 )
 async def test_a_bad_frame_changes_nothing(gate: Gate, text: str | bytes, name: str, n: int | None) -> None:
     async with await gate.join() as client:
@@ -329,14 +330,31 @@ async def test_a_store_that_is_gone_is_busy_and_its_waiters_are_told_at_once(
 
 async def test_more_frames_than_the_queue_holds_wait_and_none_is_lost(gate: Gate) -> None:
     async with await gate.join() as client:
+        (connection,) = gate.endpoint._connections
         gate.store.hold("accept")
-        for _ in range(64):
+        for _ in range(40):
             await client.count("message", content="x" * 10_000)
-        for _ in range(200):
+        for _ in range(500):
             await client.send("ping")
-        await gate.store.waiting.wait()
+        await until(lambda: len(connection._queue or ()) == QUEUE_FRAMES, "the queue is full")
+        await asyncio.sleep(0.05)
+        assert len(connection._queue or ()) == QUEUE_FRAMES
         gate.store.free()
-        for _ in range(264):
+        for _ in range(540):
             await client.receive()
         kinds = [frame["type"] for frame in client.frames[1:]]
-        assert kinds == ["ack"] * 64 + ["pong"] * 200
+        assert kinds == ["ack"] * 40 + ["pong"] * 500
+
+
+async def test_the_queue_is_bounded_in_bytes_too(gate: Gate) -> None:
+    async with await gate.join() as client:
+        (connection,) = gate.endpoint._connections
+        gate.store.hold("accept")
+        for _ in range(8):
+            await client.count("message", content="x" * 250_000)
+        await until(lambda: connection._queued_bytes > 1_048_576, "the queue is full")
+        await asyncio.sleep(0.05)
+        assert connection._queued_bytes < 1_048_576 + 262_144
+        gate.store.free()
+        for _ in range(8):
+            assert (await client.receive())["type"] == "ack"

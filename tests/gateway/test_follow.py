@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from app.errors import StoreUnavailable
 from app.protocol.fold import Fold
 from app.protocol.frames import START, Position
 from app.store import keys
-from app.store.base import Page
+from app.store.base import Attachment, Page
 from tests.gateway.conftest import Gates
 from tests.gateway.gate import Gate, HeldStore, Owner, is_deaf, reach, saying
 from tests.support.valkey import ValkeyProcess
@@ -137,6 +139,25 @@ async def test_a_lost_last_notice_is_made_good_by_the_sweep(gates: Gates, shared
         await reach(client, 3)
 
 
+async def test_nothing_is_lost_between_the_attachment_and_its_answer(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await gate.join() as first:
+        session = first.welcome["session"]
+        owner = await Owner.of(gate.store, session)
+        attach = gate.store.attach
+
+        async def slow(*args: Any) -> Attachment:
+            attachment = await attach(*args)
+            await owner.say("just now")
+            return attachment
+
+        monkeypatch.setattr(gate.store, "attach", slow)
+        async with await gate.join(session=session) as second:
+            assert second.welcome["head"]["seq"] == 0
+            await reach(second, 3)
+
+
 async def test_repeated_and_late_notices_change_nothing(gate: Gate) -> None:
     async with await gate.join() as client:
         session = client.welcome["session"]
@@ -151,7 +172,7 @@ async def test_repeated_and_late_notices_change_nothing(gate: Gate) -> None:
         assert_gapless(client.frames)
 
 
-@pytest.mark.parametrize(("written", "reason"), ((0, "ahead"), (1, "ahead"), (4, "diverged")))
+@pytest.mark.parametrize(("written", "reason"), [(0, "ahead"), (1, "ahead"), (4, "diverged")])
 async def test_a_store_that_lost_the_tail_resets_who_had_seen_it(
     gate: Gate, shared_valkey: ValkeyProcess, written: int, reason: str
 ) -> None:

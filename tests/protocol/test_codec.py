@@ -27,7 +27,7 @@ from tests.protocol.strategies import (
 )
 
 CODES = {"bad_json", "bad_frame", "unknown_type"}
-thorough = settings(deadline=None, max_examples=150)
+thorough = settings(deadline=None, max_examples=100)
 
 
 def try_decode(raw: bytes | str) -> None:

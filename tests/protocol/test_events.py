@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from app.protocol import events
+from app.protocol import codec, events
 from app.protocol.events import FIELDS, MAX_DELTA, MAX_EVENT_BYTES, Event
-from app.protocol.frames import MAX_OUT_BYTES
-from app.protocol.inputs import DataSource, MediaPart, Part, TextPart
+from app.protocol.fold import Fold
+from app.protocol.frames import MAX_OUT_BYTES, Events, Reset, Snapshot
+from app.protocol.inputs import DataSource, MediaPart, MessageInput, Part, TextPart
 from app.protocol.values import MAX_VALUE_BYTES
 from tests.protocol.strategies import any_texts, built_events, statuses
 
@@ -47,6 +48,28 @@ def test_a_builder_is_tried_for_every_event_type() -> None:
 
     collect()
     assert found == set(FIELDS)
+
+
+def test_the_deepest_event_can_be_read_by_a_client() -> None:
+    made = [events.state_snapshot(nested(127)), events.element("e", {"content": nested(126)}, "m")]
+    frame = codec.encode_events(1, "m", None, 1, [*events.text_message("m", "x"), *made])
+    read = codec.decode_server(frame)
+    fold = Fold()
+    fold.apply(orjson.loads(frame))
+    reset = Reset(reason="ahead", head=fold.position, snapshot=Snapshot(**fold.snapshot()))
+    assert isinstance(read, Events)
+    assert codec.decode_server(codec.encode(reset)) == reset
+
+
+def test_the_largest_input_can_be_echoed() -> None:
+    part = {
+        "type": "image",
+        "source": {"type": "data", "value": "x" * (MAX_VALUE_BYTES - 200), "mimeType": "image/png"},
+    }
+    raw = orjson.dumps({"type": "message", "n": 1, "content": [part], "metadata": {"a": "x"}})
+    frame = codec.decode(raw)
+    assert isinstance(frame, MessageInput)
+    assert codec.pack(1, "m", "t", 1, events.user_message("x" * 256, frame.content, frame.metadata))
 
 
 def test_a_plain_message() -> None:
@@ -159,6 +182,16 @@ huge = "x" * MAX_OUT_BYTES
 def test_what_is_too_large_or_no_json_is_refused_when_it_is_built(build: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         build()
+
+
+@pytest.mark.parametrize("text", [5, None, b"bytes", ["list"]])
+def test_what_is_no_text_is_refused_when_it_is_built(text: Any) -> None:
+    with pytest.raises(TypeError, match="needs a text, not"):
+        events.text_content("m", text)
+    with pytest.raises(TypeError, match="needs a text, not"):
+        events.text_start(text)
+    with pytest.raises(TypeError, match="metadata"):
+        events.message_updated("m", "x", metadata=text)
 
 
 def test_the_longest_update_fits() -> None:

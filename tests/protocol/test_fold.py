@@ -61,7 +61,7 @@ def in_pieces(frames: list[Frame], data: st.DataObject) -> Fold:
     return made
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=80)
 @given(logs, st.data())
 def test_pieces_make_no_difference(frames: list[Frame], data: st.DataObject) -> None:
     before = deepcopy(frames)
@@ -73,7 +73,7 @@ def test_pieces_make_no_difference(frames: list[Frame], data: st.DataObject) -> 
     assert frames == before
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=80)
 @given(logs, st.data())
 def test_pieces_make_no_difference_at_the_bounds(frames: list[Frame], data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -92,7 +92,7 @@ def test_pieces_make_no_difference_at_the_bounds(frames: list[Frame], data: st.D
         assert all(len(orjson.dumps(message)) <= 300 for message in whole.snapshot()["messages"])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=80)
 @given(logs)
 def test_messages_of_a_snapshot_are_agui_and_closing_closes(frames: list[Frame]) -> None:
     made = folded(frames)
@@ -356,6 +356,15 @@ def test_an_id_used_twice_is_the_later_thing() -> None:
     )
     assert made.closing_events() == [events.tool_call_end("x")]
     assert made.snapshot()["messages"][0]["toolCalls"][0]["function"]["arguments"] == "{}"
+
+
+@pytest.mark.parametrize("character", ["x", "\0", "😀"])
+def test_all_that_is_shown_can_be_superseded_at_once(character: str) -> None:
+    ids = [f"{number:04}".ljust(256, character) for number in range(1500)]
+    shown = chat(*[events.text_end(id_) for id_ in ids], *[events.text_start(id_) for id_ in ids]).shown("t")
+    assert shown == ids[-len(shown) :]
+    assert 200 < len(shown) <= 1000
+    assert codec.pack(1, "m", "t", 1, [events.superseded(shown)])
 
 
 def test_more_open_than_the_bound_forgets_the_oldest() -> None:

@@ -53,7 +53,7 @@ def test_a_limit_of_memory_and_a_policy(tmp_path: Path) -> None:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "allkeys-lru"}
 
 
-@pytest.mark.parametrize("turn", (1, 2))
+@pytest.mark.parametrize("turn", [1, 2])
 def test_the_shared_one_is_empty_each_time(shared_valkey: ValkeyProcess, turn: int) -> None:
     with shared_valkey.client() as client:
         assert client.dbsize() == 0

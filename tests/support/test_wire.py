@@ -127,7 +127,7 @@ async def test_a_close_and_a_silence_fail_what_waits(play: Callable[[Script], An
         await client.collect(is_a("ack", n=1))
 
 
-@pytest.mark.parametrize("text", ("[]", '{"type": "hm"}', '{"type": "ack", "n": 1}', b"{}"))
+@pytest.mark.parametrize("text", ["[]", '{"type": "hm"}', '{"type": "ack", "n": 1}', b"{}"])
 async def test_what_is_no_frame_of_the_protocol_fails(play: Callable[[Script], Any], text: str | bytes) -> None:
     async def script(connection: ServerConnection) -> None:
         await connection.send(text)
@@ -153,13 +153,13 @@ async def test_drop_says_no_goodbye(play: Callable[[Script], Any]) -> None:
 
 @pytest.mark.parametrize(
     "frames",
-    (
+    [
         [events(2, RUN)],
         [events(1, RUN), events(3, FINISHED)],
         [events(1, RUN), events(1, RUN)],
         [events(1)],
         [events(1, RUN), {"type": "reset", "head": HEAD}, events(2, RUN)],
-    ),
+    ],
 )
 def test_gaps_and_repeats_are_seen(frames: list[Frame]) -> None:
     with pytest.raises(AssertionError):
@@ -173,12 +173,12 @@ def test_no_gap() -> None:
 
 @pytest.mark.parametrize(
     "frames",
-    (
+    [
         [events(1, RUN)],
         [*TURN, events(6, FAILED)],
         [*TURN, events(6, started("2"))],
         [events(1, RUN, started("2"), FINISHED)],
-    ),
+    ],
 )
 def test_turns_that_end_wrongly_are_seen(frames: list[Frame]) -> None:
     with pytest.raises(AssertionError):

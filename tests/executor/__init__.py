@@ -1,0 +1,1 @@
+"""Tests of the executor layer: threads, coroutines in synchronous code, streams, processes."""

@@ -1,0 +1,564 @@
+"""Every row of the table of where `make_async` and `run_sync` are called from.
+
+A test here that hangs is a deadlock: the time-out is the watchdog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import greenlet
+import pytest
+
+from app.errors import OutsideTurn
+from app.executor import BoundedExecutor, drive, install, make_async, run_sync, uninstall
+from app.executor.visit import visit
+from tests.executor.conftest import MakeExecutor
+from tests.executor.gate import Gate, turn, until
+
+pytestmark = pytest.mark.timeout(30)
+
+place = contextvars.ContextVar("place", default="nowhere")
+
+
+def deep(depth: int, coroutine: Coroutine[Any, Any, str]) -> str:
+    """Synchronous code, so many calls above a `run_sync`."""
+    return deep(depth - 1, coroutine) if depth else run_sync(coroutine)
+
+
+async def after(event: asyncio.Event, value: str = "") -> str:
+    await event.wait()
+    return value
+
+
+# ---- a handler on the loop
+
+
+async def test_handler_make_async(worker: BoundedExecutor) -> None:
+    async def handler() -> tuple[str, bool]:
+        place.set("turn")
+        return await make_async(lambda: (place.get(), threading.current_thread() is threading.main_thread()))()
+
+    assert await turn(handler()) == ("turn", False)
+
+
+async def test_handler_is_suspended_and_the_loop_goes_on(worker: BoundedExecutor) -> None:
+    """In an order that nested loops cannot have: what was begun first ends first."""
+    events = {name: asyncio.Event() for name in "abc"}
+    ended: list[str] = []
+
+    async def handler(name: str) -> None:
+        ended.append(deep(10, after(events[name], name)))
+
+    turns = [turn(handler(name)) for name in events]
+    await asyncio.sleep(0)
+    for event in events.values():
+        event.set()
+        await asyncio.sleep(0.01)
+    await asyncio.gather(*turns)
+    assert ended == ["a", "b", "c"]
+
+
+async def test_a_thousand_handlers_are_suspended_at_once(worker: BoundedExecutor) -> None:
+    event = asyncio.Event()
+    suspended = 0
+
+    async def wait() -> str:
+        nonlocal suspended
+        suspended += 1
+        return await after(event, "done")
+
+    async def handler() -> tuple[str, str]:
+        return deep(5, wait()), deep(3, asyncio.sleep(0, "again"))
+
+    turns = [turn(handler()) for _ in range(1_000)]
+    await until(lambda: suspended == 1_000)
+    event.set()
+    assert set(await asyncio.gather(*turns)) == {("done", "again")}
+
+
+async def test_handler_runs_the_coroutine_in_its_own_task_and_context(worker: BoundedExecutor) -> None:
+    async def change() -> tuple[str, asyncio.Task[Any] | None]:
+        before = place.get()
+        await asyncio.sleep(0)
+        place.set("changed")
+        return before, asyncio.current_task()
+
+    async def handler(name: str) -> bool:
+        place.set(name)
+        before, task = run_sync(change())
+        return (before, place.get(), task) == (name, "changed", asyncio.current_task())
+
+    assert all(await asyncio.gather(*(turn(handler(str(n))) for n in range(10))))
+    assert place.get() == "nowhere"
+
+
+async def test_handler_within_a_context_of_its_own(worker: BoundedExecutor) -> None:
+    async def look() -> str:
+        await asyncio.sleep(0)
+        return place.get()
+
+    async def handler() -> tuple[str, str]:
+        context = contextvars.copy_context()
+        context.run(place.set, "inner")
+        return context.run(run_sync, look()), place.get()
+
+    assert await turn(handler()) == ("inner", "nowhere")
+
+
+async def test_handler_gets_what_the_coroutine_raises(worker: BoundedExecutor) -> None:
+    async def failing() -> str:
+        await asyncio.sleep(0)
+        raise LookupError("here")
+
+    async def handler() -> None:
+        deep(2, failing())
+
+    with pytest.raises(LookupError, match="here") as caught:
+        await turn(handler())
+    names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert names.index("handler") < names.index("deep") < names.index("failing")
+
+
+async def test_cancelling_the_turn_raises_in_the_suspended_code(worker: BoundedExecutor) -> None:
+    seen: list[str] = []
+
+    async def never() -> str:
+        try:
+            return await after(asyncio.Event())
+        finally:
+            seen.append("coroutine")
+
+    def code() -> None:
+        try:
+            deep(3, never())
+        except asyncio.CancelledError:
+            seen.append("code")
+            raise
+        finally:
+            run_sync(asyncio.sleep(0))
+            seen.append("clean-up")
+
+    async def handler() -> None:
+        code()
+
+    task = turn(handler())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == ["coroutine", "code", "clean-up"]
+
+
+async def test_timeouts_and_task_groups_work_in_the_coroutine(worker: BoundedExecutor) -> None:
+    async def coroutine() -> str:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(asyncio.sleep(0, "grouped"))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(60)
+        return task.result()
+
+    async def handler() -> str:
+        return deep(1, coroutine())
+
+    assert await turn(handler()) == "grouped"
+
+
+async def test_run_sync_within_run_sync(worker: BoundedExecutor) -> None:
+    async def outer(depth: int) -> str:
+        await asyncio.sleep(0)
+        return deep(2, outer(depth - 1)) if depth else "bottom"
+
+    async def handler() -> str:
+        return deep(2, outer(20))
+
+    assert await asyncio.gather(*(turn(handler()) for _ in range(5))) == ["bottom"] * 5
+
+
+async def test_run_sync_takes_futures_and_tasks(worker: BoundedExecutor) -> None:
+    async def handler() -> tuple[str, str]:
+        return run_sync(asyncio.create_task(asyncio.sleep(0, "task"))), run_sync(asyncio.sleep(0, "coroutine"))
+
+    assert await turn(handler()) == ("task", "coroutine")
+
+
+async def test_run_sync_in_another_librarys_greenlet(worker: BoundedExecutor) -> None:
+    """As SQLAlchemy's `AsyncSession.run_sync` calls a function."""
+
+    async def handler() -> object:
+        return greenlet.greenlet(lambda: deep(2, asyncio.sleep(0, "through")) + deep(1, asyncio.sleep(0, "!"))).switch()
+
+    assert await turn(handler()) == "through!"
+
+
+# ---- a task that a turn started
+
+
+async def test_children_of_a_turn(worker: BoundedExecutor) -> None:
+    event = asyncio.Event()
+
+    async def child(value: str) -> str:
+        await asyncio.sleep(0)
+        return deep(3, after(event, value))
+
+    async def handler() -> list[str]:
+        asyncio.get_running_loop().call_later(0.01, event.set)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(child("task group")), asyncio.create_task(child("task"))]
+            gathered = await asyncio.gather(child("gather"), grandchild())
+        return [*gathered, *(task.result() for task in tasks)]
+
+    async def grandchild() -> str:
+        return await asyncio.create_task(child("grandchild"))
+
+    assert await turn(handler()) == ["gather", "grandchild", "task group", "task"]
+
+
+async def test_a_child_that_a_callback_of_the_turn_starts(worker: BoundedExecutor) -> None:
+    tasks: list[asyncio.Task[str]] = []
+
+    async def child() -> str:
+        return run_sync(asyncio.sleep(0, "called back"))
+
+    async def handler() -> None:
+        asyncio.get_running_loop().call_soon(lambda: tasks.append(asyncio.create_task(child())))
+
+    await turn(handler())
+    await asyncio.sleep(0)
+    assert await tasks[0] == "called back"
+
+
+async def test_a_child_is_cancelled_in_its_suspended_code(worker: BoundedExecutor) -> None:
+    async def child() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            deep(1, after(asyncio.Event()))
+        raise LookupError
+
+    async def handler() -> None:
+        task = asyncio.create_task(child())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(LookupError):
+            await task
+
+    await turn(handler())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+async def test_eager_children(make_executor: MakeExecutor) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+    install(make_executor(), loop)
+    event = asyncio.Event()
+    begun: list[str] = []
+
+    async def child(name: str) -> str:
+        begun.append(name)
+        value = deep(2, after(event, name))
+        return value + deep(1, asyncio.sleep(0, "!"))
+
+    async def handler() -> list[str]:
+        tasks = [asyncio.create_task(child(name)) for name in "ab"]
+        assert begun == ["a", "b"]
+        event.set()
+        return await asyncio.gather(*tasks)
+
+    assert await turn(handler()) == ["a!", "b!"]
+
+
+# ---- a thread of the executor
+
+
+async def test_executor_thread(worker: BoundedExecutor) -> None:
+    async def coroutine() -> tuple[str, asyncio.AbstractEventLoop]:
+        before = place.get()
+        await asyncio.sleep(0)
+        place.set("coroutine")
+        return before, asyncio.get_running_loop()
+
+    def f() -> tuple[str, asyncio.AbstractEventLoop]:
+        place.set("thread")
+        result = run_sync(coroutine())
+        assert place.get() == "coroutine"
+        return result
+
+    async def handler() -> None:
+        place.set("turn")
+        assert await make_async(f)() == ("thread", asyncio.get_running_loop())
+        assert place.get() == "coroutine"
+
+    await turn(handler())
+
+
+async def test_executor_thread_gets_what_the_coroutine_raises(worker: BoundedExecutor) -> None:
+    async def failing() -> str:
+        raise LookupError("here")
+
+    with pytest.raises(LookupError, match="here") as caught:
+        await make_async(deep)(2, failing())
+    names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert names.index("deep") < names.index("failing")
+
+
+async def test_synchronous_code_in_the_coroutine_of_an_executor_thread(worker: BoundedExecutor) -> None:
+    async def coroutine() -> str:
+        return deep(3, asyncio.sleep(0, "suspended"))
+
+    assert await make_async(deep)(2, coroutine()) == "suspended"
+
+
+async def test_executor_thread_is_cancelled_with_the_turn(worker: BoundedExecutor) -> None:
+    seen: list[str] = []
+    begun = asyncio.Event()
+    over = threading.Event()
+
+    async def never() -> str:
+        begun.set()
+        try:
+            return await after(asyncio.Event())
+        finally:
+            seen.append("coroutine")
+
+    def f() -> None:
+        try:
+            with pytest.raises(asyncio.CancelledError):
+                deep(1, never())
+            seen.append("current")
+            with pytest.raises(asyncio.CancelledError):
+                deep(1, never())
+            seen.append("later")
+        finally:
+            over.set()
+
+    async def handler() -> None:
+        await make_async(f)()
+
+    task = turn(handler())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(over.is_set)
+    assert seen == ["coroutine", "current", "later"]
+
+
+@pytest.mark.parametrize("queue", [0, 1_000])
+async def test_calls_within_calls_do_not_wait_for_themselves(make_executor: MakeExecutor, queue: int) -> None:
+    """Ten times as deep as there are threads, from all of them at once."""
+    executor = make_executor(2, queue=queue)
+    install(executor, asyncio.get_running_loop())
+
+    def nested(depth: int) -> int:
+        return depth and 1 + run_sync(make_async(nested, wait=30)(depth - 1))
+
+    assert await asyncio.gather(*(turn(make_async(nested, wait=30)(20)) for _ in range(4))) == [20] * 4
+    assert executor.stats().threads == 2
+
+
+async def test_a_call_within_a_call_can_be_cancelled(worker: BoundedExecutor, gate: Gate) -> None:
+    blocking = [asyncio.create_task(worker.run(gate, n)) for n in range(worker.threads - 1)]
+    for _ in blocking:
+        await gate.entered()
+    inside = threading.Event()
+    go_on = threading.Event()
+
+    def inner() -> str:
+        inside.set()
+        assert go_on.wait(10)
+        return "inner"
+
+    async def impatient() -> str:
+        task = asyncio.create_task(make_async(inner)())
+        await until(inside.is_set)
+        task.cancel()
+        await asyncio.wait({task})
+        assert worker.stats().abandoned == 1
+        go_on.set()
+        return "impatient"
+
+    assert await turn(make_async(deep)(1, impatient())) == "impatient"
+    assert worker.stats().abandoned == 0
+
+
+async def test_a_generator_within_a_call(make_executor: MakeExecutor) -> None:
+    install(make_executor(1, queue=1), asyncio.get_running_loop())
+
+    async def total() -> int:
+        return sum([n async for n in make_async(lambda: (yield from range(1_000)))()])
+
+    assert await make_async(lambda: run_sync(total()))() == 499_500
+
+
+# ---- a thread of the author's own
+
+
+def in_thread(function: Callable[[], object]) -> asyncio.Future[object]:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[object] = loop.create_future()
+
+    def target() -> None:
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001
+            loop.call_soon_threadsafe(future.set_exception, error)
+        else:
+            loop.call_soon_threadsafe(future.set_result, result)
+
+    threading.Thread(target=target, daemon=True).start()
+    return future
+
+
+async def test_own_thread(worker: BoundedExecutor) -> None:
+    async def coroutine() -> tuple[str, asyncio.AbstractEventLoop]:
+        deep(2, asyncio.sleep(0, ""))
+        return place.get(), asyncio.get_running_loop()
+
+    def f() -> object:
+        place.set("own")
+        return run_sync(coroutine())
+
+    async def handler() -> list[object]:
+        place.set("turn")
+        context = contextvars.copy_context()
+        return [await in_thread(f), await in_thread(lambda: context.run(run_sync, coroutine()))]
+
+    loop = asyncio.get_running_loop()
+    assert await turn(handler()) == [("own", loop), ("turn", loop)]
+
+
+async def test_own_thread_is_not_cancelled_with_the_turn(worker: BoundedExecutor) -> None:
+    event = asyncio.Event()
+    results: list[str] = []
+
+    async def handler() -> None:
+        context = contextvars.copy_context()
+        threading.Thread(target=lambda: results.append(context.run(deep, 1, after(event, "lives")))).start()
+        await asyncio.Event().wait()
+
+    task = turn(handler())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait({task})
+    event.set()
+    await until(lambda: results == ["lives"])
+
+
+async def test_own_thread_without_a_worker(worker: BoundedExecutor) -> None:
+    uninstall()
+
+    async def coroutine() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    assert await in_thread(lambda: run_sync(coroutine())) is not asyncio.get_running_loop()
+
+
+def test_a_thread_does_not_wait_for_a_loop_that_is_gone() -> None:
+    loop = asyncio.new_event_loop()
+    with pytest.raises(RuntimeError, match="closed"):
+        run_in_thread_and_join(lambda: visit(loop, asyncio.sleep(0)), loop.close)
+    with pytest.raises(RuntimeError, match="closed"):
+        visit(loop, asyncio.sleep(0))
+
+
+def run_in_thread_and_join(function: Callable[[], object], meanwhile: Callable[[], None]) -> None:
+    errors: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            function()
+        except RuntimeError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join(0.05)
+    meanwhile()
+    thread.join()
+    raise errors[0]
+
+
+# ---- the main thread, no loop running
+
+
+def test_main_thread() -> None:
+    async def coroutine() -> str:
+        await asyncio.sleep(0)
+        place.set("coroutine")
+        return deep(3, nested())
+
+    async def nested() -> str:
+        return await asyncio.create_task(child())
+
+    async def child() -> str:
+        return deep(1, asyncio.sleep(0, "child"))
+
+    def main() -> tuple[str, str]:
+        return run_sync(coroutine()), place.get()
+
+    assert contextvars.copy_context().run(main) == ("child", "coroutine")
+    assert run_sync(asyncio.sleep(0, "again")) == "again"
+
+
+def test_main_thread_at_module_level() -> None:
+    script = "import asyncio\nfrom app import run_sync\nprint(run_sync(asyncio.sleep(0, 'at module level')))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert (done.stdout, done.stderr) == ("at module level\n", "")
+
+
+# ---- a loop's thread outside any turn
+
+
+async def test_outside_a_turn_make_async_works(worker: BoundedExecutor) -> None:
+    assert await make_async(int)("7") == 7
+
+
+async def test_outside_a_turn_run_sync_says_what_to_do(worker: BoundedExecutor) -> None:
+    with pytest.raises(RuntimeError, match=r"Await the coroutine instead.*make_async") as caught:
+        deep(2, asyncio.sleep(0, ""))
+    assert isinstance(caught.value, OutsideTurn)
+
+
+async def test_in_a_callback_run_sync_says_so_too(worker: BoundedExecutor) -> None:
+    raised = asyncio.get_running_loop().create_future()
+
+    def callback() -> None:
+        try:
+            deep(1, asyncio.sleep(0, ""))
+        except RuntimeError as error:
+            raised.set_result(error)
+
+    async def handler() -> object:
+        asyncio.get_running_loop().call_soon(callback)
+        return await raised
+
+    assert isinstance(await turn(handler()), OutsideTurn)
+
+
+async def test_on_a_loop_of_the_authors_own(worker: BoundedExecutor) -> None:
+    async def main() -> int:
+        with pytest.raises(OutsideTurn):
+            deep(1, asyncio.sleep(0, ""))
+        return await make_async(int)("7")
+
+    assert await make_async(lambda: asyncio.run(main()))() == 7
+
+
+def test_run_sync_wants_an_awaitable() -> None:
+    with pytest.raises(TypeError, match="needs a coroutine"):
+        run_sync(int)  # type: ignore[arg-type]
+
+
+async def test_a_driven_coroutine_can_be_awaited_anywhere(worker: BoundedExecutor) -> None:
+    async def handler() -> str:
+        return deep(2, asyncio.sleep(0, "driven"))
+
+    assert await drive(handler()) == "driven"
+    assert await turn(asyncio.wait_for(drive(handler()), 10)) == "driven"
