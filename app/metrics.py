@@ -51,3 +51,21 @@ FRAMES_REFUSED = Counter(
 RESETS = Counter(
     "parley_resets", "Conversations sent whole because a log did not join up", ["reason"], registry=REGISTRY
 )
+
+# ---- runtime
+
+SESSIONS_RUNNING = Gauge("parley_sessions_running", "Sessions whose lease this worker holds", registry=REGISTRY)
+TURNS = Counter(
+    "parley_turns",
+    "Turns that ended here, by the code of their last event; `finished` if well",
+    ["code"],
+    registry=REGISTRY,
+)
+TURN_SECONDS = Histogram("parley_turn_seconds", "How long handlers took", buckets=_DURATIONS, registry=REGISTRY)
+LEASES_LOST = Counter("parley_leases_lost", "Leases that were gone at a write", ["reason"], registry=REGISTRY)
+TAKEOVERS = Counter("parley_takeovers", "Sessions that were taken from a dead worker", registry=REGISTRY)
+
+# ---- store
+
+STORE_CALLS = Counter("parley_store_calls", "Calls to the store", registry=REGISTRY)
+STORE_PIPELINES = Counter("parley_store_pipelines", "Round trips they took", registry=REGISTRY)

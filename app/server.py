@@ -24,6 +24,7 @@ from app.main import Worker, create_app
 from app.runtime.loading import load
 from app.settings import Settings
 from app.store.embedded import EmbeddedValkey
+from app.store.keeper import Keeper
 from app.store.probe import check_store
 
 log = logs.get(__name__)
@@ -110,7 +111,8 @@ def _store(settings: Settings) -> Iterator[str]:
     valkey = EmbeddedValkey(settings.data_dir)
     url = valkey.start()
     try:
-        yield url
+        with Keeper(valkey):
+            yield url
     finally:
         valkey.stop()
 

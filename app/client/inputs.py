@@ -131,8 +131,8 @@ class Inputs:
         """The next input to write, in seconds of a monotonic clock; None if there is none or all must wait."""
         if len(self._unanswered) >= MAX_UNANSWERED or (self._held and self._unanswered):
             return None
-        if self._held and not self._go_on(now):
-            return None
+        if self._held:
+            self._go_on(now)
         if not self._queue:
             return None
         sent = self._queue.popleft()
@@ -206,19 +206,21 @@ class Inputs:
             self._drop(sent)
             sent.error = InputRefused(error.code, error.message)
             return
+        other.waits = False
         sent.n, other.n = other.n, sent.n
         self._kept[sent.n], self._kept[other.n] = sent, other
 
-    def _go_on(self, now: float) -> bool:
-        """Whether the next in the queue may go, after a refusal: one that overtakes, alone, or all if it is time."""
+    def _go_on(self, now: float) -> None:
+        """After a refusal: let go first what may go ahead of the rest, one by one, and all when it is time."""
         is_time = now >= self._retry_at
-        if is_time:
-            for sent in self._kept.values():
-                sent.waits = False
+        for sent in self._kept.values():
+            sent.waits = sent.waits and not is_time
         self._renumber()
-        overtakes = bool(self._queue) and self._queue[0].overtakes()
-        self._held = overtakes or not is_time
-        return overtakes or is_time
+        ahead = [sent for sent in self._queue if sent.overtakes() or (sent.n <= self._taken and not sent.waits)]
+        if is_time and not ahead:
+            self._held = False
+        else:
+            self._queue = deque(ahead)
 
     def _renumber(self) -> None:
         """Number what was not taken anew, and queue what has no ack. Nothing may be on its way."""

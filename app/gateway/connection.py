@@ -190,8 +190,6 @@ class Connection:
         since = greeting.position_of(hello)
         attachment = await store.attach(self._session, identity.user, hello.client, since)
         greeting.check_agent(self._site, hello, attachment.agent)
-        if self._closing is not None:
-            return
         self._expires = identity.expires
         self._watch_expiry()
         self._outbox.put(greeting.welcome(self._site, hello, attachment))

@@ -89,7 +89,7 @@ class Fold:
     def shown(self, turn: str) -> list[str]:
         """The ids of messages, tool calls and activities of a running turn that are not superseded or removed.
 
-        In the order they came; the last ones, at most MAX_SUPERSEDED and SHOWN_BYTES. None for a turn that does not run.
+        In the order they came; the last of them, within MAX_SUPERSEDED and SHOWN_BYTES. None if the turn does not run.
         """
         running = self._turns.get(turn)
         return [thing["id"] for thing in running.shown] if running else []

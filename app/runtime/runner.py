@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from app import logs
 from app.errors import SessionStateError, StoreError
+from app.metrics import LEASES_LOST
 from app.protocol.codec import input_from
 from app.protocol.fold import Fold
 from app.runtime.attempts import (
@@ -278,6 +279,7 @@ class Runner:
         await self._emitter.append(Batch(finished=True, end=True))
 
     def _lost(self, failure: StoreError) -> None:
+        LEASES_LOST.labels(type(failure).__name__.lower()).inc()
         log.warning("lease_lost", session=self._session.id, reason=type(failure).__name__)
         if self._turn is not None:
             self._turn.forget()

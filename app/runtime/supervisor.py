@@ -9,6 +9,7 @@ from typing import Any
 
 from app import logs
 from app.errors import Fenced, Regressed, StoreError
+from app.metrics import SESSIONS_RUNNING, TAKEOVERS
 from app.runtime.familiar import Familiar
 from app.runtime.registry import Registry
 from app.runtime.runner import Runner
@@ -51,6 +52,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._draining = False
+        SESSIONS_RUNNING.set_function(lambda: len(self._runners))
 
     # ---- life
 
@@ -206,6 +208,7 @@ class Supervisor:
 
     async def _take_over(self, number: int, worker: str) -> None:
         while found := (await self._store.scan(number, [worker])).sessions:
+            TAKEOVERS.inc(len(found))
             log.info("sessions_taken_over", dead=worker, sessions=len(found))
             await self._take_all(found, dead=worker)
 

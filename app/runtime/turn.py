@@ -14,6 +14,7 @@ import structlog
 from app import logs
 from app.errors import OutsideTurn
 from app.executor import drive, executor_key
+from app.metrics import TURN_SECONDS, TURNS
 from app.protocol import events
 from app.protocol.events import Event, RunErrorCode
 from app.runtime.context import current
@@ -133,10 +134,12 @@ class Turn:
         self._task = asyncio.create_task(self._call(hook, before), name=f"turn {self.id}")
         timeout = hook.timeout or self._timeout
         timer = asyncio.get_running_loop().call_later(timeout, self.cancel, _timed_out(timeout))
+        began = asyncio.get_running_loop().time()
         try:
             ended = await self._settled(self._task)
         finally:
             timer.cancel()
+        TURN_SECONDS.observe(asyncio.get_running_loop().time() - began)
         outcome = self._judge(self._task, hook) if ended else self._abandon(self._task, hook)
         if outcome.code == "cancelled" and on_stop is not None:
             await self._stop_hook(on_stop)
@@ -161,6 +164,7 @@ class Turn:
         else:
             last.append(events.run_finished(self.session.id, self.id))
         self._emitter.emit(self.id, self.attempt, last)
+        TURNS.labels(outcome.code or "finished").inc()
 
     def forget(self) -> None:
         """End without a terminal event: the turn goes on elsewhere."""

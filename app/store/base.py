@@ -120,8 +120,9 @@ class Batch:
     """One append: what it adds to the log and what changes with it, all or nothing.
 
     `id` names it, so that a repeated call is the same append; the emitter sets it. `started` is (turn, attempt)
-    if it carries a `RUN_STARTED`, `finished` whether it ends that turn. `done` are the inputs that leave the inbox. `release`
-    gives the lease up if the inbox is then empty, `handover` even if it is not, `end` ends the session.
+    if it carries a `RUN_STARTED`, `finished` whether it ends that turn. `done` are the inputs that leave
+    the inbox. `release` gives the lease up if the inbox is then empty, `handover` even if it is not, `end` ends
+    the session.
     """
 
     id: str = ""

@@ -25,6 +25,7 @@ from redis.exceptions import (
 
 from app import logs
 from app.errors import StoreError, StoreFull, StoreUnavailable
+from app.metrics import STORE_CALLS, STORE_PIPELINES
 
 log = logs.get(__name__)
 
@@ -77,7 +78,6 @@ class Batcher:
         self._waiting: deque[_Call] = deque()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.calls = 0
 
     def start(self) -> None:
         """Begin to send."""
@@ -108,7 +108,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         deadline = float("inf") if within is None else loop.time() + within
         call = _Call(command, script, deadline, loop.create_future())
-        self.calls += 1
+        STORE_CALLS.inc()
         self._waiting.append(call)
         self._wanted.set()
         return await call.reply
@@ -151,6 +151,7 @@ class Batcher:
         async with asyncio.timeout(REPLY_TIMEOUT):
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it so
             await connection.send_packed_command(connection.pack_commands([call.command for call in calls]))
+            STORE_PIPELINES.inc()
             for call in calls:
                 try:
                     reply = await connection.read_response()

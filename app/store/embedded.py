@@ -75,6 +75,14 @@ class EmbeddedValkey:
             ) from error
         return f"unix://{quote(os.fsencode(self._socket))}?db=0"
 
+    def revive(self) -> bool:
+        """Start the Valkey again if it has died; answers whether it had. Raises: ConfigError, and keeps the folder."""
+        if self._owned is None or not self._ended():
+            return False
+        self._process = self._pid = None
+        self._bring_up(valkey_binary())
+        return True
+
     def stop(self) -> None:
         """End the Valkey, killing it after 5 s, and give the folder up. Does nothing when not started."""
         if self._owned is None:

@@ -117,11 +117,6 @@ class RedisStore:
         """Take no more leases; those that are held go on being woken."""
         self._taking = False
 
-    @property
-    def calls(self) -> int:
-        """Calls made so far."""
-        return self._batcher.calls
-
     # ---- for the gateway
 
     async def create(self, session: str, user: str, agent: str, start: str) -> None:

@@ -313,6 +313,53 @@ async def test_a_cancel_that_was_sent_behind_a_refused_message_overtakes_it_too(
         assert await acked(a) == (2, "t2")
 
 
+async def test_a_busy_server_may_have_taken_an_input_after_all() -> None:
+    async def scene(peer: Peer) -> None:
+        await peer.welcome()
+        await expect(peer, (1, "a"))
+        # its store took it, and it had no word of it
+        await peer.error("busy", 1, after=3_600_000)
+        await expect(peer, (1, "cancel"))
+        await peer.error("conflict", 1)
+        await expect(peer, (1, "a"))
+        await peer.ack(1, "t1", duplicate=True)
+        await expect(peer, (2, "cancel"))
+        await peer.ack(2)
+        await stays(peer)
+
+    async with playing(scene) as server, connect(server.url) as client:
+        a = await client.send("a")
+        await client._link.listen_until(client._link.inputs.retry_at)
+        assert await acked(await client.cancel()) == (2, None)
+        assert await acked(a) == (1, "t1")
+
+
+async def test_a_new_connection_tells_what_a_busy_server_had_taken_after_all() -> None:
+    async def first(peer: Peer) -> None:
+        await peer.welcome()
+        await expect(peer, (1, "a"))
+        await peer.error("busy", 1, after=3_600_000)
+        await expect(peer, (1, "cancel"))
+        peer.drop()
+
+    async def second(peer: Peer) -> None:
+        # one of the two was taken; until it is known which, the other must not come under a new number
+        await peer.welcome(acked=1)
+        await expect(peer, (1, "cancel"))
+        await peer.error("conflict", 1)
+        await expect(peer, (1, "a"))
+        await peer.ack(1, "t1", duplicate=True)
+        await expect(peer, (2, "cancel"))
+        await peer.ack(2)
+        await stays(peer)
+
+    async with playing(first, second) as server, connect(server.url) as client:
+        a = await client.send("a")
+        await client._link.listen_until(client._link.inputs.retry_at)
+        assert await acked(await client.cancel()) == (2, None)
+        assert await acked(a) == (1, "t1")
+
+
 @pytest.mark.parametrize("code", ["bad_frame", "not_allowed"])
 async def test_a_refused_input_is_its_senders_and_its_number_goes_to_the_next(code: str) -> None:
     async def scene(peer: Peer) -> None:

@@ -1,15 +1,18 @@
-"""Blocking functions that a test can see into, and turns."""
+"""Blocking functions that a test can see into, turns, and threads of the author's own."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from app.executor import drive
+from app.executor import drive, run_sync
 
 T = TypeVar("T")
+
+place = contextvars.ContextVar("place", default="nowhere")
 
 
 class Gate:
@@ -24,7 +27,7 @@ class Gate:
         self.most = 0
         """The most threads that were inside at once."""
 
-    def __call__(self, value: T) -> T:
+    def __call__(self, value: object) -> object:
         with self._lock:
             self.inside += 1
             self.most = max(self.most, self.inside)
@@ -54,5 +57,32 @@ def turn(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what another thread brings about; the test's time-out ends a wait in vain."""
-    while not condition():  # noqa: ASYNC110  # there is no event in the other thread's world
+    while not condition():
         await asyncio.sleep(0.001)
+
+
+def deep(depth: int, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Synchronous code, so many calls above a `run_sync`."""
+    return deep(depth - 1, coroutine) if depth else run_sync(coroutine)
+
+
+async def after(event: asyncio.Event, value: T) -> T:
+    await event.wait()
+    return value
+
+
+def in_own_thread(function: Callable[[], object]) -> asyncio.Future[object]:
+    """Call a function in a thread that no executor knows."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def target() -> None:
+        try:
+            result = function()
+        except Exception as error:  # noqa: BLE001  # the test's to handle
+            loop.call_soon_threadsafe(future.set_exception, error)
+        else:
+            loop.call_soon_threadsafe(future.set_result, result)
+
+    threading.Thread(target=target, daemon=True).start()
+    return future

@@ -7,49 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import subprocess
-import sys
 import threading
 import traceback
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import greenlet
 import pytest
 
 from app.errors import OutsideTurn
-from app.executor import BoundedExecutor, drive, install, make_async, run_sync, uninstall
-from app.executor.visit import visit
-from tests.executor.conftest import MakeExecutor
-from tests.executor.gate import Gate, turn, until
+from app.executor import BoundedExecutor, drive, make_async, run_sync
+from tests.executor.gate import Gate, after, deep, in_own_thread, place, turn, until
 
-pytestmark = pytest.mark.timeout(30)
-
-place = contextvars.ContextVar("place", default="nowhere")
-
-
-def deep(depth: int, coroutine: Coroutine[Any, Any, str]) -> str:
-    """Synchronous code, so many calls above a `run_sync`."""
-    return deep(depth - 1, coroutine) if depth else run_sync(coroutine)
-
-
-async def after(event: asyncio.Event, value: str = "") -> str:
-    await event.wait()
-    return value
+pytestmark = [pytest.mark.timeout(30), pytest.mark.usefixtures("worker")]
 
 
 # ---- a handler on the loop
 
 
-async def test_handler_make_async(worker: BoundedExecutor) -> None:
+async def test_handler_make_async() -> None:
     async def handler() -> tuple[str, bool]:
         place.set("turn")
-        return await make_async(lambda: (place.get(), threading.current_thread() is threading.main_thread()))()
+        return await make_async(lambda: (place.get(), threading.current_thread() is threading.main_own_thread()))()
 
     assert await turn(handler()) == ("turn", False)
 
 
-async def test_handler_is_suspended_and_the_loop_goes_on(worker: BoundedExecutor) -> None:
+async def test_handler_is_suspended_and_the_loop_goes_on() -> None:
     """In an order that nested loops cannot have: what was begun first ends first."""
     events = {name: asyncio.Event() for name in "abc"}
     ended: list[str] = []
@@ -66,7 +49,7 @@ async def test_handler_is_suspended_and_the_loop_goes_on(worker: BoundedExecutor
     assert ended == ["a", "b", "c"]
 
 
-async def test_a_thousand_handlers_are_suspended_at_once(worker: BoundedExecutor) -> None:
+async def test_a_thousand_handlers_are_suspended_at_once() -> None:
     event = asyncio.Event()
     suspended = 0
 
@@ -84,7 +67,7 @@ async def test_a_thousand_handlers_are_suspended_at_once(worker: BoundedExecutor
     assert set(await asyncio.gather(*turns)) == {("done", "again")}
 
 
-async def test_handler_runs_the_coroutine_in_its_own_task_and_context(worker: BoundedExecutor) -> None:
+async def test_handler_runs_the_coroutine_in_its_own_task_and_context() -> None:
     async def change() -> tuple[str, asyncio.Task[Any] | None]:
         before = place.get()
         await asyncio.sleep(0)
@@ -100,7 +83,7 @@ async def test_handler_runs_the_coroutine_in_its_own_task_and_context(worker: Bo
     assert place.get() == "nowhere"
 
 
-async def test_handler_within_a_context_of_its_own(worker: BoundedExecutor) -> None:
+async def test_handler_within_a_context_of_its_own() -> None:
     async def look() -> str:
         await asyncio.sleep(0)
         return place.get()
@@ -113,7 +96,7 @@ async def test_handler_within_a_context_of_its_own(worker: BoundedExecutor) -> N
     assert await turn(handler()) == ("inner", "nowhere")
 
 
-async def test_handler_gets_what_the_coroutine_raises(worker: BoundedExecutor) -> None:
+async def test_handler_gets_what_the_coroutine_raises() -> None:
     async def failing() -> str:
         await asyncio.sleep(0)
         raise LookupError("here")
@@ -127,12 +110,12 @@ async def test_handler_gets_what_the_coroutine_raises(worker: BoundedExecutor) -
     assert names.index("handler") < names.index("deep") < names.index("failing")
 
 
-async def test_cancelling_the_turn_raises_in_the_suspended_code(worker: BoundedExecutor) -> None:
+async def test_cancelling_the_turn_raises_in_the_suspended_code() -> None:
     seen: list[str] = []
 
     async def never() -> str:
         try:
-            return await after(asyncio.Event())
+            return await after(asyncio.Event(), "never")
         finally:
             seen.append("coroutine")
 
@@ -157,7 +140,7 @@ async def test_cancelling_the_turn_raises_in_the_suspended_code(worker: BoundedE
     assert seen == ["coroutine", "code", "clean-up"]
 
 
-async def test_timeouts_and_task_groups_work_in_the_coroutine(worker: BoundedExecutor) -> None:
+async def test_timeouts_and_task_groups_work_in_the_coroutine() -> None:
     async def coroutine() -> str:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(asyncio.sleep(0, "grouped"))
@@ -172,7 +155,7 @@ async def test_timeouts_and_task_groups_work_in_the_coroutine(worker: BoundedExe
     assert await turn(handler()) == "grouped"
 
 
-async def test_run_sync_within_run_sync(worker: BoundedExecutor) -> None:
+async def test_run_sync_within_run_sync() -> None:
     async def outer(depth: int) -> str:
         await asyncio.sleep(0)
         return deep(2, outer(depth - 1)) if depth else "bottom"
@@ -183,14 +166,14 @@ async def test_run_sync_within_run_sync(worker: BoundedExecutor) -> None:
     assert await asyncio.gather(*(turn(handler()) for _ in range(5))) == ["bottom"] * 5
 
 
-async def test_run_sync_takes_futures_and_tasks(worker: BoundedExecutor) -> None:
+async def test_run_sync_takes_futures_and_tasks() -> None:
     async def handler() -> tuple[str, str]:
         return run_sync(asyncio.create_task(asyncio.sleep(0, "task"))), run_sync(asyncio.sleep(0, "coroutine"))
 
     assert await turn(handler()) == ("task", "coroutine")
 
 
-async def test_run_sync_in_another_librarys_greenlet(worker: BoundedExecutor) -> None:
+async def test_run_sync_in_another_librarys_greenlet() -> None:
     """As SQLAlchemy's `AsyncSession.run_sync` calls a function."""
 
     async def handler() -> object:
@@ -202,7 +185,7 @@ async def test_run_sync_in_another_librarys_greenlet(worker: BoundedExecutor) ->
 # ---- a task that a turn started
 
 
-async def test_children_of_a_turn(worker: BoundedExecutor) -> None:
+async def test_children_of_a_turn() -> None:
     event = asyncio.Event()
 
     async def child(value: str) -> str:
@@ -222,7 +205,7 @@ async def test_children_of_a_turn(worker: BoundedExecutor) -> None:
     assert await turn(handler()) == ["gather", "grandchild", "task group", "task"]
 
 
-async def test_a_child_that_a_callback_of_the_turn_starts(worker: BoundedExecutor) -> None:
+async def test_a_child_that_a_callback_of_the_turn_starts() -> None:
     tasks: list[asyncio.Task[str]] = []
 
     async def child() -> str:
@@ -236,10 +219,10 @@ async def test_a_child_that_a_callback_of_the_turn_starts(worker: BoundedExecuto
     assert await tasks[0] == "called back"
 
 
-async def test_a_child_is_cancelled_in_its_suspended_code(worker: BoundedExecutor) -> None:
+async def test_a_child_is_cancelled_in_its_suspended_code() -> None:
     async def child() -> None:
         with pytest.raises(asyncio.CancelledError):
-            deep(1, after(asyncio.Event()))
+            deep(1, after(asyncio.Event(), "never"))
         raise LookupError
 
     async def handler() -> None:
@@ -252,32 +235,10 @@ async def test_a_child_is_cancelled_in_its_suspended_code(worker: BoundedExecuto
     await turn(handler())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
-async def test_eager_children(make_executor: MakeExecutor) -> None:
-    loop = asyncio.get_running_loop()
-    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
-    install(make_executor(), loop)
-    event = asyncio.Event()
-    begun: list[str] = []
-
-    async def child(name: str) -> str:
-        begun.append(name)
-        value = deep(2, after(event, name))
-        return value + deep(1, asyncio.sleep(0, "!"))
-
-    async def handler() -> list[str]:
-        tasks = [asyncio.create_task(child(name)) for name in "ab"]
-        assert begun == ["a", "b"]
-        event.set()
-        return await asyncio.gather(*tasks)
-
-    assert await turn(handler()) == ["a!", "b!"]
-
-
 # ---- a thread of the executor
 
 
-async def test_executor_thread(worker: BoundedExecutor) -> None:
+async def test_executor_thread() -> None:
     async def coroutine() -> tuple[str, asyncio.AbstractEventLoop]:
         before = place.get()
         await asyncio.sleep(0)
@@ -298,7 +259,7 @@ async def test_executor_thread(worker: BoundedExecutor) -> None:
     await turn(handler())
 
 
-async def test_executor_thread_gets_what_the_coroutine_raises(worker: BoundedExecutor) -> None:
+async def test_executor_thread_gets_what_the_coroutine_raises() -> None:
     async def failing() -> str:
         raise LookupError("here")
 
@@ -308,14 +269,14 @@ async def test_executor_thread_gets_what_the_coroutine_raises(worker: BoundedExe
     assert names.index("deep") < names.index("failing")
 
 
-async def test_synchronous_code_in_the_coroutine_of_an_executor_thread(worker: BoundedExecutor) -> None:
+async def test_synchronous_code_in_the_coroutine_of_an_executor_thread() -> None:
     async def coroutine() -> str:
         return deep(3, asyncio.sleep(0, "suspended"))
 
     assert await make_async(deep)(2, coroutine()) == "suspended"
 
 
-async def test_executor_thread_is_cancelled_with_the_turn(worker: BoundedExecutor) -> None:
+async def test_executor_thread_is_cancelled_with_the_turn() -> None:
     seen: list[str] = []
     begun = asyncio.Event()
     over = threading.Event()
@@ -323,7 +284,7 @@ async def test_executor_thread_is_cancelled_with_the_turn(worker: BoundedExecuto
     async def never() -> str:
         begun.set()
         try:
-            return await after(asyncio.Event())
+            return await after(asyncio.Event(), "never")
         finally:
             seen.append("coroutine")
 
@@ -348,19 +309,6 @@ async def test_executor_thread_is_cancelled_with_the_turn(worker: BoundedExecuto
         await task
     await until(over.is_set)
     assert seen == ["coroutine", "current", "later"]
-
-
-@pytest.mark.parametrize("queue", [0, 1_000])
-async def test_calls_within_calls_do_not_wait_for_themselves(make_executor: MakeExecutor, queue: int) -> None:
-    """Ten times as deep as there are threads, from all of them at once."""
-    executor = make_executor(2, queue=queue)
-    install(executor, asyncio.get_running_loop())
-
-    def nested(depth: int) -> int:
-        return depth and 1 + run_sync(make_async(nested, wait=30)(depth - 1))
-
-    assert await asyncio.gather(*(turn(make_async(nested, wait=30)(20)) for _ in range(4))) == [20] * 4
-    assert executor.stats().threads == 2
 
 
 async def test_a_call_within_a_call_can_be_cancelled(worker: BoundedExecutor, gate: Gate) -> None:
@@ -388,35 +336,10 @@ async def test_a_call_within_a_call_can_be_cancelled(worker: BoundedExecutor, ga
     assert worker.stats().abandoned == 0
 
 
-async def test_a_generator_within_a_call(make_executor: MakeExecutor) -> None:
-    install(make_executor(1, queue=1), asyncio.get_running_loop())
-
-    async def total() -> int:
-        return sum([n async for n in make_async(lambda: (yield from range(1_000)))()])
-
-    assert await make_async(lambda: run_sync(total()))() == 499_500
-
-
 # ---- a thread of the author's own
 
 
-def in_thread(function: Callable[[], object]) -> asyncio.Future[object]:
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[object] = loop.create_future()
-
-    def target() -> None:
-        try:
-            result = function()
-        except BaseException as error:  # noqa: BLE001
-            loop.call_soon_threadsafe(future.set_exception, error)
-        else:
-            loop.call_soon_threadsafe(future.set_result, result)
-
-    threading.Thread(target=target, daemon=True).start()
-    return future
-
-
-async def test_own_thread(worker: BoundedExecutor) -> None:
+async def test_own_thread() -> None:
     async def coroutine() -> tuple[str, asyncio.AbstractEventLoop]:
         deep(2, asyncio.sleep(0, ""))
         return place.get(), asyncio.get_running_loop()
@@ -428,13 +351,13 @@ async def test_own_thread(worker: BoundedExecutor) -> None:
     async def handler() -> list[object]:
         place.set("turn")
         context = contextvars.copy_context()
-        return [await in_thread(f), await in_thread(lambda: context.run(run_sync, coroutine()))]
+        return [await in_own_thread(f), await in_own_thread(lambda: context.run(run_sync, coroutine()))]
 
     loop = asyncio.get_running_loop()
     assert await turn(handler()) == [("own", loop), ("turn", loop)]
 
 
-async def test_own_thread_is_not_cancelled_with_the_turn(worker: BoundedExecutor) -> None:
+async def test_own_thread_is_not_cancelled_with_the_turn() -> None:
     event = asyncio.Event()
     results: list[str] = []
 
@@ -451,82 +374,20 @@ async def test_own_thread_is_not_cancelled_with_the_turn(worker: BoundedExecutor
     await until(lambda: results == ["lives"])
 
 
-async def test_own_thread_without_a_worker(worker: BoundedExecutor) -> None:
-    uninstall()
-
-    async def coroutine() -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()
-
-    assert await in_thread(lambda: run_sync(coroutine())) is not asyncio.get_running_loop()
-
-
-def test_a_thread_does_not_wait_for_a_loop_that_is_gone() -> None:
-    loop = asyncio.new_event_loop()
-    with pytest.raises(RuntimeError, match="closed"):
-        run_in_thread_and_join(lambda: visit(loop, asyncio.sleep(0)), loop.close)
-    with pytest.raises(RuntimeError, match="closed"):
-        visit(loop, asyncio.sleep(0))
-
-
-def run_in_thread_and_join(function: Callable[[], object], meanwhile: Callable[[], None]) -> None:
-    errors: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            function()
-        except RuntimeError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=target)
-    thread.start()
-    thread.join(0.05)
-    meanwhile()
-    thread.join()
-    raise errors[0]
-
-
-# ---- the main thread, no loop running
-
-
-def test_main_thread() -> None:
-    async def coroutine() -> str:
-        await asyncio.sleep(0)
-        place.set("coroutine")
-        return deep(3, nested())
-
-    async def nested() -> str:
-        return await asyncio.create_task(child())
-
-    async def child() -> str:
-        return deep(1, asyncio.sleep(0, "child"))
-
-    def main() -> tuple[str, str]:
-        return run_sync(coroutine()), place.get()
-
-    assert contextvars.copy_context().run(main) == ("child", "coroutine")
-    assert run_sync(asyncio.sleep(0, "again")) == "again"
-
-
-def test_main_thread_at_module_level() -> None:
-    script = "import asyncio\nfrom app import run_sync\nprint(run_sync(asyncio.sleep(0, 'at module level')))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
-    assert (done.stdout, done.stderr) == ("at module level\n", "")
-
-
 # ---- a loop's thread outside any turn
 
 
-async def test_outside_a_turn_make_async_works(worker: BoundedExecutor) -> None:
+async def test_outside_a_turn_make_async_works() -> None:
     assert await make_async(int)("7") == 7
 
 
-async def test_outside_a_turn_run_sync_says_what_to_do(worker: BoundedExecutor) -> None:
+async def test_outside_a_turn_run_sync_says_what_to_do() -> None:
     with pytest.raises(RuntimeError, match=r"Await the coroutine instead.*make_async") as caught:
         deep(2, asyncio.sleep(0, ""))
     assert isinstance(caught.value, OutsideTurn)
 
 
-async def test_in_a_callback_run_sync_says_so_too(worker: BoundedExecutor) -> None:
+async def test_in_a_callback_run_sync_says_so_too() -> None:
     raised = asyncio.get_running_loop().create_future()
 
     def callback() -> None:
@@ -542,7 +403,7 @@ async def test_in_a_callback_run_sync_says_so_too(worker: BoundedExecutor) -> No
     assert isinstance(await turn(handler()), OutsideTurn)
 
 
-async def test_on_a_loop_of_the_authors_own(worker: BoundedExecutor) -> None:
+async def test_on_a_loop_of_the_authors_own() -> None:
     async def main() -> int:
         with pytest.raises(OutsideTurn):
             deep(1, asyncio.sleep(0, ""))
@@ -551,12 +412,7 @@ async def test_on_a_loop_of_the_authors_own(worker: BoundedExecutor) -> None:
     assert await make_async(lambda: asyncio.run(main()))() == 7
 
 
-def test_run_sync_wants_an_awaitable() -> None:
-    with pytest.raises(TypeError, match="needs a coroutine"):
-        run_sync(int)  # type: ignore[arg-type]
-
-
-async def test_a_driven_coroutine_can_be_awaited_anywhere(worker: BoundedExecutor) -> None:
+async def test_a_driven_coroutine_can_be_awaited_anywhere() -> None:
     async def handler() -> str:
         return deep(2, asyncio.sleep(0, "driven"))
 

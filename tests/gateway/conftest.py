@@ -39,8 +39,8 @@ class Gates:
         self._valkey = valkey
         self._settle = settle
 
-    async def open(self, *, sweep: float = 60.0, **settings: Any) -> Gate:
-        running = running_gate(self._valkey.url, self._settle(**settings), sweep)
+    async def open(self, *, sweep: float = 60.0, dead_peer_ms: int = 15_000, **settings: Any) -> Gate:
+        running = running_gate(self._valkey.url, self._settle(**settings), sweep=sweep, dead_peer_ms=dead_peer_ms)
         return await self._stack.enter_async_context(running)
 
     async def store(self) -> HeldStore:

@@ -96,6 +96,8 @@ class HeldStore(RedisStore):
         self._free = asyncio.Event()
         self.waiting = asyncio.Event()
         """Set once a call waits."""
+        self.accepts = 0
+        """Inputs that were offered so far."""
 
     def hold(self, *calls: str) -> None:
         self._held_calls = frozenset(calls)
@@ -123,6 +125,7 @@ class HeldStore(RedisStore):
 
     @override
     async def accept(self, session: str, client: str, new: NewInput) -> Accepted | Refused:
+        self.accepts += 1
         await self._pass("accept")
         return await super().accept(session, client, new)
 
@@ -149,11 +152,13 @@ async def _beat(store: RedisStore) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running_gate(url: str, settings: Settings, sweep: float) -> AsyncIterator[Gate]:
+async def running_gate(
+    url: str, settings: Settings, *, sweep: float = 60.0, dead_peer_ms: int = 15_000
+) -> AsyncIterator[Gate]:
     """A gateway on a free port of 127.0.0.1. Ends with the block."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # as the server does, so that a socket whose client does not read goes away for sure
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2_000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, dead_peer_ms)
         async with running_store(url, settings) as store:
             endpoint = Endpoint(
                 store=store,

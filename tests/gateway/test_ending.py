@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from app.metrics import CONNECTIONS
+from app.gateway.connection import Connection
+from app.metrics import CLOSES, CONNECTIONS
 from tests.gateway.conftest import Gates
 from tests.gateway.gate import Gate, Owner, reach, saying, until
 from tests.support.wire import WireClient
@@ -25,21 +27,36 @@ async def flood(gate: Gate, client: WireClient, megabytes: int = 30) -> int:
     return most
 
 
+def too_slow() -> float:
+    """Connections so far that were closed for reading too slowly."""
+    count: float = CLOSES.labels(4431)._value.get()
+    return count
+
+
 async def test_a_client_that_does_not_read_is_closed_and_costs_no_more_than_the_bound(gates: Gates) -> None:
     gate = await gates.open(outbox_bytes=1_000_000, send_timeout=0.3)
     client = await gate.join()
     assert await flood(gate, client) <= 1_000_000
     await until(lambda: gate.endpoint.connections == 0, "the connection has ended")
     assert gate.store.listeners.sessions() == []
+    await client.drop()
+
+
+async def test_the_transport_of_a_client_that_does_not_read_goes_too(gates: Gates) -> None:
+    gate = await gates.open(outbox_bytes=1_000_000, send_timeout=0.3, dead_peer_ms=1_000)
+    client = await gate.join()
+    await flood(gate, client)
     await until(lambda: not gate.server.server_state.connections, "the transport is gone")
     await client.drop()
 
 
 async def test_a_client_whose_socket_takes_nothing_is_closed_at_the_deadline(gates: Gates) -> None:
     gate = await gates.open(outbox_bytes=100_000_000, send_timeout=0.3)
+    before = too_slow()
     client = await gate.join()
     await flood(gate, client)
     await until(lambda: gate.endpoint.connections == 0, "the connection has ended")
+    assert too_slow() == before + 1
     await client.drop()
 
 
@@ -95,6 +112,12 @@ async def test_drain_does_not_wait_for_who_does_not_read(gates: Gates, monkeypat
     await client.drop()
 
 
+def alive() -> list[Connection]:
+    """Connections that something still refers to."""
+    gc.collect()
+    return [thing for thing in gc.get_objects() if isinstance(thing, Connection)]
+
+
 @pytest.fixture
 async def nothing_left(gate: Gate) -> AsyncIterator[None]:
     """What runs in the loop and what is counted is the same after a test as before."""
@@ -103,6 +126,8 @@ async def nothing_left(gate: Gate) -> AsyncIterator[None]:
     yield
     await until(lambda: gate.endpoint.connections == 0, "all connections have ended")
     await until(lambda: asyncio.all_tasks() - before <= {asyncio.current_task()}, "all tasks have ended")
+    # a timer that still runs would hold one
+    await until(lambda: not alive(), "all connections are forgotten")
     assert gate.store.listeners.sessions() == []
     assert CONNECTIONS._value.get() == counted
     assert not gate.endpoint._admission.total

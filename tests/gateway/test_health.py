@@ -34,7 +34,7 @@ async def test_a_worker_without_its_store_is_not_ready(
     valkey: ValkeyProcess, settle: Settle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.gateway.health.READY_WITHIN", 0.3)
-    async with running_gate(valkey.url, settle(), 60.0) as gate:
+    async with running_gate(valkey.url, settle()) as gate:
         await asyncio.to_thread(valkey.kill)
         ready = await ask(gate, "/readyz")
         assert ready.status_code == 503

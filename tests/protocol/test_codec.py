@@ -179,6 +179,24 @@ def test_the_last_of_equal_keys_counts() -> None:
             "hello.since.seq: Input should be greater than or equal to 0",
             None,
         ),
+        (
+            '{"type":"hello","client":"12345678","since":{"seq":true,"mark":""}}',
+            "bad_frame",
+            "hello.since.seq: Input should be a valid integer",
+            None,
+        ),
+        (
+            '{"type":"hello","client":"12345678","since":{"seq":"1","mark":""}}',
+            "bad_frame",
+            "hello.since.seq: Input should be a valid integer",
+            None,
+        ),
+        (
+            '{"type":"hello","client":"12345678","since":[1,""]}',
+            "bad_frame",
+            "hello.since: Input should be an object",
+            None,
+        ),
         ("{", "bad_json", "not JSON: ", None),
     ],
 )

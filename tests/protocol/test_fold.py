@@ -373,7 +373,7 @@ def test_more_open_than_the_bound_forgets_the_oldest() -> None:
     assert made.closing_events()[-1] == events.text_end("44")
 
 
-def test_a_long_stream_is_folded_in_linear_time() -> None:
+def test_a_long_stream_is_whole() -> None:
     made = chat(events.text_start("m"), *[events.text_content("m", "word ")] * 40_000)
     assert made.snapshot()["messages"][0]["content"] == "word " * 40_000
 
