@@ -11,7 +11,21 @@ import structlog
 
 Logger = structlog.stdlib.BoundLogger
 
+_process: dict[str, str] = {}
+"""What every line of this process says of itself."""
+
+
+def bind_process(**values: str) -> None:
+    """Have every further line of this process hold these values."""
+    _process.update(values)
+
+
+def _add_process(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {**_process, **event}
+
+
 _SHARED: list[Any] = [
+    _add_process,
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,

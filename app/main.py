@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import structlog
 from fastapi import FastAPI
 
 from app import logs
@@ -81,7 +81,7 @@ class Worker:
 
     async def start(self) -> None:
         """Connect, run the agents' startup handlers, take sessions. Raises: ConfigError."""
-        structlog.contextvars.bind_contextvars(worker=self.id)
+        logs.bind_process(worker=self.id)
         install(self._executor, asyncio.get_running_loop())
         try:
             async with asyncio.timeout(STORE_WITHIN):
@@ -91,7 +91,7 @@ class Worker:
         for hook in self._registry.startup:
             await hook()
         self.supervisor.start()
-        log.info("worker_started", agents=sorted(self._registry.agents))
+        log.info("worker_started", pid=os.getpid(), agents=sorted(self._registry.agents))
 
     async def drain(self) -> None:
         """Be unready, let turns end, hand the others over, say bye to every socket."""

@@ -13,7 +13,7 @@ import orjson
 
 from app.client.answer import Answer
 from app.client.buffer import Item, ResetEvent
-from app.client.errors import Closed, InputRefused, TurnFailed
+from app.client.errors import Closed, InputRefused
 from app.client.inputs import Sent
 from app.client.link import Link
 from app.protocol.codec import decode
@@ -157,21 +157,26 @@ class Client:
         """
         if (await sent.acked()).turn is None:
             raise ValueError(f"the server has no turn for this {sent.kind}")
-        while sent.ended_at is None or self._link.buffer.handed < sent.ended_at:
+        while not self.is_over(sent):
             item = await self._link.next()
             # asked again for each event: after a loss the input may be another turn, acknowledged anew
             if isinstance(item, ResetEvent) or item.turn == (await sent.acked()).turn:
                 yield item
 
-    async def ask(self, content: str | list[dict[str, Any]]) -> str:
-        """Say something and wait for the answer's text, without what was superseded on the way.
+    def is_over(self, sent: Sent) -> bool:
+        """Whether the end of an input's turn was handed out."""
+        return sent.ended_at is not None and self._link.buffer.handed >= sent.ended_at
 
-        Raises: TurnFailed, InputRefused, and what ended the connection.
+    async def ask(self, content: str | list[dict[str, Any]]) -> str:
+        """Say something and wait for the answer's text. Raises: as `send` and `answer_to` do."""
+        return await self.answer_to(await self.send(content))
+
+    async def answer_to(self, sent: Sent) -> str:
+        """The text of a turn once it has ended, without what was superseded on the way.
+
+        Raises: TurnFailed, also if the turn's end was passed over before; and as `turn` does.
         """
-        sent = await self.send(content)
         answer = Answer(sent.message)
         async for item in self.turn(sent):
             answer.take(item)
-        if answer.error is not None:
-            raise TurnFailed(answer.error.get("code", "unknown"), answer.error.get("message", ""))
         return answer.text()

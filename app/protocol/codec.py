@@ -13,14 +13,13 @@ from app.errors import ProtocolError
 from app.protocol.events import Event
 from app.protocol.frames import MAX_NUMBER, MAX_OUT_BYTES, Position, ServerFrame, Wire
 from app.protocol.inputs import ClientFrame, Counted, Durable, Hello, MessageInput, Ping
+from app.protocol.pushes import Push
 from app.protocol.values import MAX_BUILT_DEPTH, MAX_DEPTH, MAX_VALUE_BYTES, too_deep
 
 SMALL = 32 * 1024
 """Bytes of a frame whose values cannot pass MAX_VALUE_BYTES: written anew they grow less than fivefold (`1e15`)."""
 FRAME_DEPTH = 8
 """Levels that a server's frame puts around what it carries."""
-MAX_SAYING = 500
-"""Characters of an error's message."""
 
 
 class Packed(NamedTuple):
@@ -57,7 +56,17 @@ def decode_server(raw: bytes | str) -> ServerFrame:
     return frame
 
 
-def body_of(frame: Durable) -> bytes:
+def decode_push(raw: bytes) -> Push:
+    """What is pushed into a session from outside: an object without `type` and `n`. Raises: ProtocolError."""
+    members, _ = _parse(raw, MAX_DEPTH)
+    members.pop("n", None)
+    push: Push = _validate(Push, {**members, "type": "push"}, None)
+    if len(raw) > SMALL:
+        _check_values(push)
+    return push
+
+
+def body_of(frame: Durable | Push) -> bytes:
     """What is kept of an input: canonical JSON without `n`, the same bytes for the same members in any order."""
     members = frame.wire()
     del members["n"]
@@ -69,10 +78,10 @@ def checksum(body: bytes) -> str:
     return blake2b(body, digest_size=8).hexdigest()
 
 
-def input_from(body: bytes) -> Durable:
+def input_from(body: bytes) -> Durable | Push:
     """The input that `body_of` made `body` from; its `n` is 0. Raises: ProtocolError if it is none."""
     members, _ = _parse(body, MAX_DEPTH)
-    frame: Durable = _validate(_model(members, _DURABLE, None), members, None)
+    frame: Durable | Push = _validate(_model(members, _KEPT, None), members, None)
     return frame
 
 
@@ -171,7 +180,7 @@ def _validate(model: type[Wire], members: dict[str, Any], n: int | None) -> Any:
         where = _where(members["type"], first["loc"])
         saying = _SAYINGS.get(first["type"])
         words = first["msg"] if saying is None else saying.format_map(first.get("ctx", {}))
-        raise ProtocolError("bad_frame", f"{where}: {words}"[:MAX_SAYING], n) from None
+        raise ProtocolError("bad_frame", f"{where}: {words}", n) from None
 
 
 def _where(kind: str, loc: tuple[int | str, ...]) -> str:
@@ -189,7 +198,7 @@ def _where(kind: str, loc: tuple[int | str, ...]) -> str:
 
 def _check_values(frame: Counted) -> None:
     members = frame.wire()
-    if isinstance(frame, MessageInput) and isinstance(frame.content, str):
+    if isinstance(frame, MessageInput | Push) and isinstance(frame.content, str):
         del members["content"]  # an echo splits it over as many events as it takes
     got = len(orjson.dumps(members, default=_plain))
     if got > MAX_VALUE_BYTES:
@@ -212,6 +221,7 @@ def _by_type(union: Any) -> dict[str, type[Wire]]:
 
 
 _DURABLE = _by_type(Durable)
+_KEPT: dict[str, type[Wire]] = {**_DURABLE, "push": Push}
 _CLIENT: dict[str, type[Wire]] = {"hello": Hello, **_DURABLE, "ping": Ping}
 _SERVER = _by_type(ServerFrame)
 _UNIONS = frozenset({"content", "source"})

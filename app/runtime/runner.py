@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from app import logs
-from app.errors import SessionStateError, StoreError
+from app.errors import StoreError
 from app.metrics import LEASES_LOST
 from app.protocol.codec import input_from
 from app.protocol.fold import Fold
@@ -75,6 +75,8 @@ class Runner:
         """Run all there is to run, and give the lease up. Raises: Fenced, Regressed when it was lost before."""
         try:
             self._take(self.claim.inputs)
+            if self._unfinished not in {"", *(queued.turn for queued in self._queue)}:
+                self._ending = True  # a turn without an input is that of `on_chat_end`
             while not self.released:
                 await self._step()
         finally:
@@ -182,12 +184,15 @@ class Runner:
         if again and outcome is None:
             outcome = verdict(hook, self.claim.deaths, self._settings.turn_max_attempts)
         if outcome is None and hook is not None:
-            await self._call(self._new_turn(todo.turn, attempt, todo.body), hook, again=again)
+            turn = self._new_turn(todo.turn, attempt, todo.body)
+            await self._call(turn, hook, again=again)
         elif again:
-            await self._refuse_again(self._new_turn(todo.turn, attempt - 1, todo.body), outcome or NO_HANDLER)
+            turn = self._new_turn(todo.turn, attempt - 1, todo.body)
+            await self._refuse_again(turn, outcome or NO_HANDLER)
         else:
-            self._refuse(self._new_turn(todo.turn, 1, todo.body), outcome or NO_HANDLER)
-        await self._finish(todo)
+            turn = self._new_turn(todo.turn, 1, todo.body)
+            self._refuse(turn, outcome or NO_HANDLER)
+        await self._finish(todo, turn.changes)
 
     async def _call(self, turn: Turn, hook: Hook, *, again: bool) -> None:
         self._turn = turn
@@ -195,6 +200,8 @@ class Runner:
         fold = await fold_all(self._store, self.claim.session) if again or resume else None
         before = self._resumption(turn, resume, fold) if resume and fold else None
         turn.begin(reopening(turn, fold) if again and fold else opening(turn))
+        if not hook.retry:
+            await turn.flush()  # from now on the store knows that it was begun
         await turn.run(hook, before, self._agent.hooks.get("stop"))
         if turn.abandoned is not None:
             self._keep(turn.abandoned)
@@ -240,21 +247,13 @@ class Runner:
 
         return resume
 
-    async def _finish(self, todo: Input) -> None:
+    async def _finish(self, todo: Input, changes: dict[str, bytes | None]) -> None:
         """The last event, the inbox and the state, all in one."""
         self._turn = None
         self._unfinished = ""
-        batch = Batch(finished=True, done=[todo.index], state=self._changes())
+        batch = Batch(finished=True, done=[todo.index], state=changes)
         batch.release = not (self._queue or self._ending or self._draining)
         await self._commit(batch)
-
-    def _changes(self) -> dict[str, bytes | None]:
-        try:
-            return self._state.changes()
-        except SessionStateError as error:
-            log.warning("state_not_kept", session=self._session.id, reason=str(error))
-            self._state.rollback()
-            return {}
 
     async def _commit(self, batch: Batch) -> None:
         """Append, with the controls that have taken effect; go on reading if the store saw more than we did."""
@@ -272,8 +271,9 @@ class Runner:
         """Run `on_chat_end` as a turn of its own, then have the session deleted."""
         hook = self._agent.hooks.get("chat_end")
         if hook is not None:
-            turn = self._new_turn(secrets.token_urlsafe(12), 1, b"")
-            await self._call(turn, hook, again=False)
+            again = bool(self._unfinished)
+            turn_id = self._unfinished or secrets.token_urlsafe(12)
+            await self._call(self._new_turn(turn_id, self.claim.attempt + 1 if again else 1, b""), hook, again=again)
         self.released = True
         self._familiar.forget(self._session.id)
         await self._emitter.append(Batch(finished=True, end=True))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from app import logs
-from app.errors import OutsideTurn
+from app.errors import OutsideTurn, SessionStateError
 from app.executor import drive, executor_key
 from app.metrics import TURN_SECONDS, TURNS
 from app.protocol import events
@@ -77,6 +77,7 @@ class Turn:
         self._timeout = timeout
         self._give_up = asyncio.Event()
         self._over = False
+        self.changes: dict[str, bytes | None] = {}
         self.abandoned: asyncio.Task[None] | None = None
 
     # ---- for what runs in the turn
@@ -143,6 +144,11 @@ class Turn:
         outcome = self._judge(self._task, hook) if ended else self._abandon(self._task, hook)
         if outcome.code == "cancelled" and on_stop is not None:
             await self._stop_hook(on_stop)
+        try:
+            self.changes = self.state.changes()
+        except SessionStateError as error:
+            self.state.rollback()
+            outcome = Outcome("handler_error", str(error))
         self.finish(outcome)
 
     def cancel(self, outcome: Outcome) -> None:

@@ -49,7 +49,10 @@ class Snapshot(NamedTuple):
 
 
 class NewInput(NamedTuple):
-    """An input as the gateway hands it over. `turn` is the id its turn will have, empty if it is none."""
+    """An input as the gateway hands it over. `turn` is the id its turn will have, empty if it is none.
+
+    `target` is the turn a cancel is meant for, empty for the oldest one, or the message a push becomes.
+    """
 
     n: int
     kind: str
@@ -61,7 +64,10 @@ class NewInput(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An input of the inbox. `target` is the turn a cancel hits; `turn` is empty for what is no turn."""
+    """An input of the inbox. `turn` is empty for what is no turn.
+
+    `target` is the turn a cancel hits, or the message a push becomes.
+    """
 
     index: int
     kind: str
@@ -78,6 +84,23 @@ class Accepted:
     turn: str | None
     queued: int
     duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """An input from outside that is kept, now or earlier under the same key. `id` is its turn or its message."""
+
+    index: int
+    id: str
+    duplicate: bool
+
+
+class SessionInfo(NamedTuple):
+    """A living session; `created` is in milliseconds of the store's clock."""
+
+    id: str
+    agent: str
+    created: int
 
 
 class Refused(NamedTuple):
@@ -192,6 +215,17 @@ class Gateway(Protocol):
 
         Raises: NoSuchSession, SessionEnded, StoreFull, StoreUnavailable.
         """
+
+    async def push(self, session: str, user: str | None, new: NewInput, key: str | None = None) -> Pushed | Refused:
+        """Keep an input from outside every connection, and see that somebody works on it.
+
+        The session must be this user's, unless that is None. Under the same idempotency key an input is kept once
+        in 24 h; with another body the second one is a conflict. Its `n` does not count.
+        Raises: NoSuchSession, SessionEnded, NotYours, StoreFull, StoreUnavailable.
+        """
+
+    async def sessions(self, user: str) -> list[SessionInfo]:
+        """The living sessions of a user who signed in, newest first. Raises: StoreUnavailable."""
 
     def listen(self, session: str, listener: Listener) -> None:
         """Tell this listener of the session's events, from before `attach` on."""

@@ -5,7 +5,8 @@
 | `{P}:m:S`        | hash   | user, agent, head, counters, owner, lease, running turn, floor     | session + 1 d  |
 | `{P}:i:S`        | stream | inputs that are not done, by index                                 | session + 1 d  |
 | `{P}:e:S`        | stream | the log: one entry an append, under the seq of its last event      | session + 1 d  |
-| `{P}:d:S`        | hash   | client -> last n; client/n -> index, checksum, turn                | session + 1 d  |
+| `{P}:d:S`        | hash   | client -> last n; client/n -> index, checksum, turn;               | session + 1 d  |
+|                  |        | idem/key -> expiry, checksum, index, turn or message of a push     |                |
 | `{P}:u:S`        | hash   | the session state, a field a key                                   | session + 1 d  |
 | `{P}:x:S`        | string | the snapshot at the floor                                          | session + 1 d  |
 | `{P}:l:S`        | set    | workers that hold sockets of the session                           | session + 1 d  |

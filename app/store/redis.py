@@ -29,8 +29,10 @@ from app.store.base import (
     Listener,
     NewInput,
     Page,
+    Pushed,
     Refused,
     Scan,
+    SessionInfo,
     Snapshot,
     Work,
 )
@@ -55,11 +57,20 @@ REMEMBERED_NUMBERS = 64
 REMEMBERED_CLIENTS = 256
 """How many clients of a session are remembered."""
 
+REMEMBERED_KEYS = 1_000
+"""How many idempotency keys of a session are remembered; one more, and a tenth of them is forgotten."""
+
+KEY_LIFETIME_MS = 86_400_000
+"""How long an idempotency key counts."""
+
+RESEND_LIFETIME_MS = 60_000
+"""The same for a push without a key, which the batcher may send again: longer than it goes on trying."""
+
 PATIENCE = 10.0
 """Seconds a client's request waits for a store that does not answer."""
 
 _SCRIPTS = (
-    "create", "accept", "claim", "append", "compact", "read", "listen", "postpone", "renew", "scan",
+    "create", "accept", "push", "claim", "append", "compact", "read", "listen", "postpone", "renew", "scan",
 )  # fmt: skip
 
 
@@ -129,6 +140,9 @@ class RedisStore:
         reply = await self._run("create", session, args, within=PATIENCE)
         if len(reply) > 1:
             self._claimed(session, mark, reply[1])
+        elif reply[0] == b"exists" and self._work is not None:
+            # made by the same call, whose answer was lost: if it took the lease, nobody runs the session yet
+            self._work.wake(session)
 
     async def attach(self, session: str, user: str, client: str, since: Position) -> Attachment:
         """Attach to a session; see `Gateway.attach`."""
@@ -167,6 +181,26 @@ class RedisStore:
         if isinstance(accepted, Accepted):
             self._accepted(session, mark, replies.owner(reply))
         return accepted
+
+    async def push(self, session: str, user: str | None, new: NewInput, key: str | None = None) -> Pushed | Refused:
+        """Keep an input from outside every connection; see `Gateway.push`."""
+        mark = new_mark()
+        settings = self._settings
+        # "key " and "call " keep what a caller chooses apart from what is drawn here
+        name, lifetime = (f"call {mark}", RESEND_LIFETIME_MS) if key is None else (f"key {key}", KEY_LIFETIME_MS)
+        args: tuple[Argument, ...] = (
+            user or "", new.kind, new.body, new.checksum, new.turn, new.target, name, lifetime,
+            self._taker, mark, self._lease_ms, settings.inbox_size, settings.inbox_bytes, CONTROLS, REMEMBERED_KEYS,
+        )  # fmt: skip
+        reply = await self._run("push", session, args, within=PATIENCE)
+        pushed = replies.pushed(reply)
+        if isinstance(pushed, Pushed):
+            self._accepted(session, mark, reply[3:])
+        return pushed
+
+    async def sessions(self, user: str) -> list[SessionInfo]:
+        """The living sessions of a user; see `Gateway.sessions`."""
+        return await self._users.living(user)
 
     def _accepted(self, session: str, mark: str, owner: Sequence[Any]) -> None:
         if len(owner) > 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.errors import Fenced, NoSuchSession, NotYours, Regressed, SessionEnded, StoreError
 from app.protocol.frames import Position
-from app.store.base import Accepted, Attachment, Claim, Input, LogEntry, Page, Refused
+from app.store.base import Accepted, Attachment, Claim, Input, LogEntry, Page, Pushed, Refused
 
 REFUSALS: dict[bytes, type[StoreError]] = {
     b"missing": NoSuchSession,
@@ -27,16 +27,27 @@ def attachment(session: str, reply: Sequence[Any]) -> Attachment:
 
 def accepted(reply: Sequence[Any]) -> Accepted | Refused:
     """The answer of `accept`."""
-    status = reply[0]
-    if status == b"conflict":
-        return Refused("conflict")
-    if status == b"gap":
-        return Refused("gap", expected=int(reply[1]))
-    if status == b"busy":
-        return Refused("busy", limit=reply[1].decode())
+    if refused := _refused(reply):
+        return refused
     index, turn = reply[1], reply[2].decode()
-    duplicate = status == b"duplicate"
+    duplicate = reply[0] == b"duplicate"
     return Accepted(int(index) if index else None, turn or None, 0 if duplicate else int(reply[3]), duplicate)
+
+
+def pushed(reply: Sequence[Any]) -> Pushed | Refused:
+    """The answer of `push`."""
+    return _refused(reply) or Pushed(int(reply[1]), reply[2].decode(), reply[0] == b"duplicate")
+
+
+def _refused(reply: Sequence[Any]) -> Refused | None:
+    match reply[0]:
+        case b"conflict":
+            return Refused("conflict")
+        case b"gap":
+            return Refused("gap", expected=int(reply[1]))
+        case b"busy":
+            return Refused("busy", limit=reply[1].decode())
+    return None
 
 
 def owner(reply: Sequence[Any]) -> Sequence[Any]:

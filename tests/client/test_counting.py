@@ -154,7 +154,7 @@ class Counting(RuleBasedStateMachine):
         assert not any(self.inputs.keeps(sent) for sent in self.cancels + self.bad)
 
 
-Counting.TestCase.settings = settings(max_examples=3000, stateful_step_count=60, deadline=None)
+Counting.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
 TestCounting = Counting.TestCase
 
 

@@ -231,6 +231,28 @@ async def test_a_full_inbox_and_a_cancel_that_gets_through_it(gates: Gates) -> N
         assert (inputs[2].kind, inputs[2].target, inputs[2].turn) == ("cancel", first["turn"], "")
 
 
+async def test_a_refusal_that_was_made_good_is_forgotten(gates: Gates) -> None:
+    gate = await gates.open(inbox_size=1)
+    async with await gate.join() as client:
+        await client.send("message", n=1, content=5)
+        assert (await refused(client))["code"] == "bad_frame"
+        for n, outcome in ((1, "ack"), (2, "busy")):
+            await client.send("message", n=n, content="x")
+            frame = await client.receive()
+            assert frame.get("code", frame["type"]) == outcome
+
+
+async def test_a_cancel_hits_the_turn_it_names(gate: Gate) -> None:
+    async with await gate.join() as client:
+        for _ in range(2):
+            await client.count("message", content="x")
+        turn = [await client.receive() for _ in range(2)][1]["turn"]
+        await client.count("cancel", turn=turn)
+        await client.count("cancel", turn="no such turn")
+        assert [(await client.receive()).get("index") for _ in range(2)] == [3, None]
+        assert [i.target for i in await gate.store.inbox(client.welcome["session"])] == ["", "", turn]
+
+
 async def test_an_inbox_with_too_many_bytes(gates: Gates) -> None:
     gate = await gates.open(inbox_bytes=2_000)
     async with await gate.join() as client:

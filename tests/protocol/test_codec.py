@@ -41,7 +41,7 @@ def try_decode(raw: bytes | str) -> None:
             codec.body_of(frame)
         return
     assert refused.code in CODES
-    assert 0 < len(refused.message) <= codec.MAX_SAYING
+    assert 0 < len(refused.message) <= 300
 
 
 def refusal(raw: bytes | str) -> ProtocolError:

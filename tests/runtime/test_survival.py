@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 
@@ -249,6 +250,82 @@ async def test_state_over_its_limit_is_not_kept_and_commit_says_so(worker: Start
     first = await worker(source, state_bytes=1024)
     talk = await Talk.start(first)
     assert "PARLEY_STATE_BYTES" in await talk.ask("commit")
+
+
+async def test_state_over_its_limit_at_a_turns_end_fails_the_turn(worker: Start) -> None:
+    source = """
+    @cl.on_message
+    async def main(message):
+        if message.content != "get":
+            cl.user_session["large"] = "x" * int(message.content)
+        await cl.Message(str(len(cl.user_session.get("large", "")))).send()
+    """
+    talk = await Talk.start(await worker(source, state_bytes=1024))
+    assert await talk.ask("100") == "100"
+    end = await talk.done(await talk.say("5000"))
+    assert end["code"] == "handler_error"
+    assert "PARLEY_STATE_BYTES" in end["message"]
+    assert await talk.ask("get") == "100"
+
+
+async def test_an_end_handler_whose_worker_died_runs_again_and_ends_once(worker: Start) -> None:
+    source = """
+    @cl.on_message
+    async def main(message): ...
+
+    @cl.on_chat_end
+    async def end():
+        await cl.Message(f"bye {cl.context.turn.attempt}").send()
+        if cl.context.turn.attempt == 1:
+            await asyncio.sleep(3600)
+    """
+    first = await worker(source)
+    talk = await Talk.start(first)
+    await talk.end()
+    await talk.until(lambda: "bye 1" in str(talk.frames))
+    turn = talk.frames[-1]["turn"]
+    await first.die()
+    await talk.move(await worker())
+    async with asyncio.timeout(20):
+        await talk.is_over.wait()
+    assert (await talk.done(turn))["type"] == "RUN_FINISHED"
+    assert talk.text(turn, attempt=2) == "bye 2"
+
+
+async def test_a_handler_that_opts_out_is_known_to_the_store_before_it_is_called(worker: Start) -> None:
+    source = """
+    @cl.on_message(retry=False)
+    async def main(message):
+        main.seen.append((await main.store.read(cl.context.session.id, main.start)).head.seq)
+        await cl.Message("done").send()
+    """
+    made = await worker(source)
+    seen: list[int] = []
+    main = sys.modules["parley_handlers.agent"].main
+    main.seen, main.store, main.start = seen, made.store, START
+    talk = await Talk.start(made)
+    assert await talk.ask("x") == "done"
+    assert seen[0] > 0
+
+
+async def test_a_session_in_which_only_the_agent_spoke_expires_like_an_empty_one(worker: Start) -> None:
+    source = (
+        COUNTING
+        + """
+@cl.on_chat_start
+async def start():
+    await cl.Message("hi").send()
+"""
+    )
+    made = await worker(source, empty_session_ttl=0.3)
+    talk = await Talk.start(made, start="turn0")
+    await talk.done("turn0")
+    made.store.unlisten(talk.session, talk)
+    with pytest.raises(SessionEnded):
+        async with asyncio.timeout(20):
+            while True:
+                await made.store.read(talk.session, START)
+                await asyncio.sleep(0.05)
 
 
 async def test_a_session_nobody_uses_ends_with_its_end_handler(worker: Start) -> None:

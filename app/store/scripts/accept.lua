@@ -5,12 +5,11 @@
 local client, n, kind, body, sum, turn, target, worker, mark, ttl = unpack(ARGV, 1, 10)
 local size, bytes, controls, window, clients = unpack(ARGV, 11, 15)
 n = tonumber(n)
-local m = redis.call('HMGET', M, 'inputs', 'waiting', 'waiting_bytes', 'controls', 'owner', 'ended')
+local m = inbox()
 if not m[1] then return { 'missing' } end
 if m[6] then return { 'ended' } end
 local D = key('d')
 local owner = m[5] or ''
-local is_control = kind == 'cancel' or kind == 'answer' or kind == 'end'
 
 local last = redis.call('HGET', D, client)
 local used = last and tonumber(string.match(last, '^%d+')) or 0
@@ -23,13 +22,8 @@ if n <= used then
 end
 if n > used + 1 then return { 'gap', used + 1 } end
 
-if is_control then
-  if tonumber(m[4]) >= tonumber(controls) then return { 'busy', 'controls' } end
-elseif tonumber(m[2]) >= tonumber(size) then
-  return { 'busy', 'size' }
-elseif tonumber(m[3]) + #body > tonumber(bytes) then
-  return { 'busy', 'bytes' }
-end
+local limit = full(m, kind, body, size, bytes, controls)
+if limit then return { 'busy', limit } end
 
 -- A cancel hits the oldest turn that is not done, decided here; with none there is nothing to keep.
 if kind == 'cancel' then
@@ -43,16 +37,7 @@ if kind == 'cancel' then
   target = hit
 end
 local index = ''
-if kind ~= 'cancel' or target ~= '' then
-  index = tonumber(m[1]) + 1
-  redis.call('XADD', key('i'), index .. '-0', 'k', kind, 'b', body, 't', turn, 'g', target)
-  redis.call('HSET', M, 'inputs', index)
-  if is_control then
-    redis.call('HINCRBY', M, 'controls', 1)
-  else
-    redis.call('HSET', M, 'waiting', m[2] + 1, 'waiting_bytes', m[3] + #body)
-  end
-end
+if kind ~= 'cancel' or target ~= '' then index = put(m, kind, body, turn, target) end
 
 -- Least recent clients are forgotten whole: the stamp behind n is the time it was last used.
 if not last and redis.call('HINCRBY', D, '#', 1) > tonumber(clients) then
@@ -76,12 +61,4 @@ redis.call('HSET', D, client, n .. ' ' .. now(), client .. '/' .. n, index .. ' 
 if n > tonumber(window) then redis.call('HDEL', D, client .. '/' .. (n - window)) end
 
 if index == '' then return { 'ok', '', '', m[2], '' } end
-if owner ~= '' and not dead(owner, '') then
-  if owner ~= worker then tell(owner, 'w ' .. S) end
-  return { 'ok', index, turn, m[2], owner }
-end
-if worker == '' then
-  redis.call('ZADD', DUE, now(), S)
-  return { 'ok', index, turn, m[2], '' }
-end
-return { 'ok', index, turn, m[2], worker, take(worker, mark, tonumber(ttl)) }
+return { 'ok', index, turn, m[2], rouse(owner, worker, mark, ttl) }

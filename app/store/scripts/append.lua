@@ -11,7 +11,8 @@ local function arg()
   at = at + 1
   return ARGV[at]
 end
-local m = redis.call('HMGET', M, 'lease', 'seq', 'batch', 'waiting', 'waiting_bytes', 'controls', 'log_bytes')
+local m = redis.call('HMGET', M, 'lease', 'seq', 'batch', 'waiting', 'waiting_bytes', 'controls', 'log_bytes',
+  'fresh')
 if m[3] == batch .. ' idle' or m[3] == batch .. ' held' then
   return { 'ok', string.sub(m[3], -4), m[7] }
 end
@@ -45,7 +46,7 @@ for _ = 1, done do
   local entry = redis.call('XRANGE', key('i'), id, id)[1]
   if entry then
     local kind, body = entry[2][2], entry[2][4]
-    if kind == 'cancel' or kind == 'answer' or kind == 'end' then
+    if is_control(kind) then
       controls = controls - 1
     else
       waiting = waiting - 1
@@ -98,6 +99,8 @@ if release == 'end' then
   redis.call('HSET', M, 'ended', '1')
   redis.call('PEXPIRE', M, 86400000)
 elseif idle then
+  -- a session that only its agent has spoken in yet lives no longer than one without any word
+  if m[8] and m[8] ~= '' then lifetime = m[8] end
   redis.call('ZADD', DUE, release == 'idle' and now() + lifetime or now(), S)
   keep(tonumber(lifetime))
 end

@@ -3,7 +3,7 @@
 local user, agent, start, lifetime, worker, mark, ttl = unpack(ARGV)
 if redis.call('EXISTS', M) == 1 then return { 'exists' } end
 redis.call('HSET', M, 'user', user, 'agent', agent, 'seq', 0, 'mark', '', 'floor', 0, 'floor_mark', '',
-  'inputs', 0, 'waiting', 0, 'waiting_bytes', 0, 'controls', 0, 'log_bytes', 0)
+  'fresh', lifetime, 'inputs', 0, 'waiting', 0, 'waiting_bytes', 0, 'controls', 0, 'log_bytes', 0)
 if start == '' then
   redis.call('ZADD', DUE, now() + lifetime, S)
   keep(tonumber(lifetime))

@@ -38,6 +38,33 @@ local function pending()
   return inputs
 end
 
+local function is_control(kind) return kind == 'cancel' or kind == 'answer' or kind == 'end' end
+
+-- What decides about a new input: count, inputs and bytes that wait, controls, owner, whether it ended, user.
+local function inbox()
+  return redis.call('HMGET', M, 'inputs', 'waiting', 'waiting_bytes', 'controls', 'owner', 'ended', 'user')
+end
+
+-- The bound that one more input would pass, or nil.
+local function full(m, kind, body, size, bytes, controls)
+  if is_control(kind) then return tonumber(m[4]) >= tonumber(controls) and 'controls' or nil end
+  if tonumber(m[2]) >= tonumber(size) then return 'size' end
+  if tonumber(m[3]) + #body > tonumber(bytes) then return 'bytes' end
+end
+
+-- Keeps an input and answers with its index.
+local function put(m, kind, body, turn, target)
+  local index = tonumber(m[1]) + 1
+  redis.call('XADD', key('i'), index .. '-0', 'k', kind, 'b', body, 't', turn, 'g', target)
+  redis.call('HSET', M, 'inputs', index, 'fresh', '')
+  if is_control(kind) then
+    redis.call('HINCRBY', M, 'controls', 1)
+  else
+    redis.call('HSET', M, 'waiting', m[2] + 1, 'waiting_bytes', m[3] + #body)
+  end
+  return index
+end
+
 -- Gives the lease to a worker and answers with all it needs to go on.
 local function take(worker, mark, ttl)
   local m = redis.call('HMGET', M, 'user', 'agent', 'lease', 'previous', 'seq', 'mark', 'floor', 'floor_mark',
@@ -55,6 +82,20 @@ local function take(worker, mark, ttl)
   if not previous or previous == '' then previous = m[4] or '' end
   return { m[1], m[2], previous, m[5], m[6], m[7], m[8], m[9], m[10] or '', m[11] or 0, deaths,
     redis.call('SCARD', key('l')), pending(), redis.call('HGETALL', key('u')) }
+end
+
+-- Has somebody look at the inbox: the living owner, or else this worker as the new one, or else the next that scans.
+-- Answers with the owner's name, '' for none, and if it is new with all it needs to go on.
+local function rouse(owner, worker, mark, ttl)
+  if owner ~= '' and not dead(owner, '') then
+    if owner ~= worker then tell(owner, 'w ' .. S) end
+    return owner
+  end
+  if worker == '' then
+    redis.call('ZADD', DUE, now(), S)
+    return ''
+  end
+  return worker, take(worker, mark, tonumber(ttl))
 end
 
 -- The Redis expiry is only a backstop, a day behind the session's own; moved at most once an hour.
