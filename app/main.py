@@ -17,6 +17,7 @@ from app.executor import BoundedExecutor, install, uninstall
 from app.gateway.auth import Authenticator
 from app.gateway.endpoint import Endpoint
 from app.gateway.health import Health
+from app.gateway.http import Http
 from app.runtime.registry import Registry
 from app.runtime.supervisor import Supervisor
 from app.settings import Settings
@@ -68,14 +69,16 @@ class Worker:
         )
         self.store = RedisStore(settings.redis_url.get_secret_value(), settings, self.id)
         self.supervisor = Supervisor(self.store, registry, settings, self.id)
+        authenticator, directory = Authenticator(settings), Agents(registry, settings.default_agent)
         self.endpoint = Endpoint(
             store=self.store,
-            authenticator=Authenticator(settings),
-            directory=Agents(registry, settings.default_agent),
+            authenticator=authenticator,
+            directory=directory,
             settings=settings,
             worker=self.id,
             kinds=KINDS,
         )
+        self.http = Http(store=self.store, authenticator=authenticator, directory=directory, settings=settings)
         self.health = Health(self.store.ready)
         self._drained = False
 
@@ -127,9 +130,11 @@ def create_app(settings: Settings, registry: Registry) -> FastAPI:
         finally:
             await worker.stop()
 
-    app = FastAPI(title="Parley", lifespan=lifespan, openapi_url=None)
+    # no docs_url and no redoc_url: their pages are made of scripts from other hosts
+    app = FastAPI(title="Parley", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.worker = worker
     app.router.routes.append(worker.endpoint.route("/ws"))
+    app.include_router(worker.http.router)
     app.include_router(worker.health.router)
     return app
 

@@ -9,6 +9,7 @@ import socket
 from http import HTTPStatus
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.frames import Close
 
 from app.client.address import PATIENCE
 from app.protocol.close import CloseCode
@@ -35,9 +36,8 @@ def reason_of(lost: Exception, parting: Parting) -> str:
         return f"{parting.code}: {parting.message}"
     if isinstance(parting, Bye):
         return parting.reason
-    close = lost.rcvd if isinstance(lost, ConnectionClosed) else None
-    code = CODES.get(code_of(lost))
-    return (close.reason if close else "") or (code.reason if code else "") or "no reason given"
+    close = (lost.rcvd or lost.sent) if isinstance(lost, ConnectionClosed) else None
+    return _meaning(close) if close else in_words(lost)
 
 
 def wants_back(lost: Exception, parting: Parting) -> bool | None:
@@ -68,7 +68,7 @@ def in_words(lost: Exception) -> str:
     match lost:
         case ConnectionClosed():
             close = lost.rcvd or lost.sent
-            return f"{close.reason or 'connection closed'} ({close.code})" if close else "connection lost"
+            return f"{_meaning(close)} ({close.code})" if close else "connection lost"
         case InvalidStatus():
             return f"it answered HTTP {lost.response.status_code} instead of opening a WebSocket"
         case InvalidHandshake():
@@ -79,6 +79,11 @@ def in_words(lost: Exception) -> str:
             return "no such host"
     number = _errno(lost)
     return os.strerror(number).lower() if number else " ".join(str(lost).split()) or type(lost).__name__
+
+
+def _meaning(close: Close) -> str:
+    code = CODES.get(close.code)
+    return close.reason or (code.reason if code else "connection closed")
 
 
 def _errno(error: Exception) -> int | None:

@@ -62,6 +62,7 @@ class _Feed(Generic[T]):
         self._context = copy_context()
         self._key = executor_key.get()
         self._call: Call[None] | None = None
+        self._closer: Call[None] | None = None
         self._wake = asyncio.Event()
         self._hungry = False
         self._error: BaseException | None = None
@@ -112,7 +113,7 @@ class _Feed(Generic[T]):
             self._abandon(call)
 
     def _abandon(self, call: Call[None]) -> None:
-        if call is self._call:
+        if call is not self._closer:
             self._executor.abandon(call)
 
     def _stop(self) -> Call[None] | None:
@@ -128,8 +129,8 @@ class _Feed(Generic[T]):
             self._generator.close()  # nothing of it runs
             return None
         with contextlib.suppress(ExecutorBusy):  # shut down: it is closed when it is collected
-            return self._submit(self._generator.close, math.inf)
-        return None
+            self._closer = self._submit(self._generator.close, math.inf)
+        return self._closer
 
     def _ended(self) -> bool:
         error = self._error

@@ -54,7 +54,7 @@ class Authenticator:
         """
         if self._secret is None:
             return Identity(ANONYMOUS, None)
-        token = token or _bearer(authorization)
+        token = token or bearer(authorization)
         if token is None:
             raise AuthError("a token is needed: send `Authorization: Bearer …`, or `token` in hello")
         claims = self._claims(token, self._secret.get_secret_value())
@@ -82,7 +82,7 @@ class Authenticator:
             raise AuthError(f"the token is refused: {error}") from None
 
 
-def _bearer(authorization: str | None) -> str | None:
+def bearer(authorization: str | None) -> str | None:
     """The token of a `Bearer` header (RFC 6750, section 2.1); other schemes are not meant for us."""
     scheme, _, token = (authorization or "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None

@@ -21,12 +21,11 @@ from app.gateway.outbox import Message, Send
 from app.gateway.site import Site
 from app.metrics import CONNECTIONS
 from app.protocol.close import CloseCode
+from app.protocol.frames import SUBPROTOCOL
 from app.settings import Settings
 from app.store.base import Gateway
 
 log = logs.get(__name__)
-
-SUBPROTOCOL = "parley.v1"
 
 SWEEP_SECONDS = 60.0
 """About how often each connection looks whether it missed an event of which nobody told it."""

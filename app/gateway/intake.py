@@ -24,11 +24,12 @@ MALFORMED_PER_MINUTE = 10
 RETRY_AFTER_MS = 1_000
 """How long a client should wait with an input that was refused because something is full."""
 
-_FULL = {
+FULL = {
     "size": "{0.inbox_size} inputs are waiting, as many as are allowed (PARLEY_INBOX_SIZE)",
     "bytes": "the inputs that wait have {0.inbox_bytes} bytes with this one (PARLEY_INBOX_BYTES)",
     "controls": "32 cancels, answers and ends are waiting, as many as are allowed",
 }
+"""What is said of each bound of an inbox, to be formatted with the settings."""
 
 
 def decode(raw: str | bytes) -> ClientFrame:
@@ -117,7 +118,7 @@ class Intake:
         if refused.reason == "conflict":
             self._say(n, "conflict", f"n {n} was accepted with another body")
         elif refused.reason == "busy":
-            self._refuse_for_now(n, _FULL[refused.limit].format(self._site.settings))
+            self._refuse_for_now(n, FULL[refused.limit].format(self._site.settings))
         elif refused.expected in self._refused:
             self._refuse(n, "out_of_order", f"n {refused.expected} was refused and has to come first")
         else:

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import override
 
+SUBPROTOCOL = "parley.v1"
+"""What a client offers in its handshake."""
 MAX_OUT_BYTES = 512 * 1024
 """The largest frame a server sends, in bytes."""
 MAX_NUMBER = 2**53 - 1

@@ -1,19 +1,126 @@
-"""What an attempt begins with, and how a turn ends whose handler is not called."""
+"""The attempts at a session's turns: what they begin with, and how a turn ends whose handler is not called."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+
 from app.protocol import events
+from app.protocol.codec import input_from
 from app.protocol.events import Event
 from app.protocol.fold import Fold
-from app.protocol.inputs import MessageInput
-from app.runtime.registry import Hook
-from app.runtime.turn import Outcome, Turn
+from app.protocol.inputs import AnswerInput, MessageInput
+from app.runtime.durable import Asks, Resolution
+from app.runtime.emitter import Emitter
+from app.runtime.history import fold_all
+from app.runtime.registry import Agent, Hook
+from app.runtime.state import SessionState
+from app.runtime.turn import Before, Lease, Outcome, Session, Turn
+from app.settings import Settings
+from app.store.base import Claim, Inbox
 
 CANCELLED = Outcome("cancelled", "cancelled")
 INTERRUPTED = Outcome("cancelled", "a newer message came")
 REJECTED = Outcome("rejected", "another message is being answered")
 ENDING = Outcome("cancelled", "the session was ended")
 NO_HANDLER = Outcome("handler_error", "this agent has no handler for this input")
+
+
+class Attempts:
+    """Makes and runs the attempts of one lease. `resumed` is whether `on_chat_resume` has nothing to do in it."""
+
+    def __init__(
+        self,
+        store: Inbox,
+        claim: Claim,
+        agent: Agent,
+        settings: Settings,
+        emitter: Emitter,
+        state: SessionState,
+        *,
+        resumed: bool,
+    ) -> None:
+        self.resumed = resumed
+        self._store = store
+        self._claim = claim
+        self._agent = agent
+        self._settings = settings
+        self._emitter = emitter
+        self._state = state
+        self._session = Session(claim.session, claim.user, claim.agent)
+        self._claimed_at = asyncio.get_running_loop().time()
+
+    def turn(self, turn_id: str, body: bytes, *, again: bool) -> Turn:
+        """The next attempt at a turn; the first one unless `again`."""
+        attempt = self._claim.attempt + 1 if again else 1
+        return self._made(turn_id, attempt, body, Asks(self._claim.asks if again else {}), again=again)
+
+    async def run(self, turn: Turn, hook: Hook, answers: list[tuple[int, AnswerInput]], *, again: bool) -> None:
+        """Run an attempt to its end. `answers` are those that came while none ran; they are taken."""
+        resume = None if self.resumed else self._agent.hooks.get("chat_resume")
+        self.resumed = True
+        fold = await fold_all(self._store, self._claim.session) if again or resume else Fold()
+        before = self._resumption(turn, resume, fold) if resume else None
+        turn.begin(reopening(turn, fold, self._take(answers, turn.asks)) if again else opening(turn))
+        if not hook.retry:
+            await turn.flush()  # from now on the store knows that it was begun
+        await turn.run(hook, before, self._agent.hooks.get("stop"))
+
+    async def refuse(self, turn_id: str, body: bytes, outcome: Outcome, *, again: bool) -> None:
+        """End a turn without calling its handler; what an earlier attempt showed stays."""
+        if not again:
+            self.refuse_first(turn_id, body, outcome)
+            return
+        turn = self._made(turn_id, self._claim.attempt, body, Asks({}), again=False)
+        fold = await fold_all(self._store, self._claim.session)
+        self._emitter.emit(turn.id, turn.attempt, fold.closing_events())
+        turn.finish(outcome)
+
+    def refuse_first(self, turn_id: str, body: bytes, outcome: Outcome) -> None:
+        """Show a turn that was never begun, and its end."""
+        turn = self._made(turn_id, 1, body, Asks({}), again=False)
+        self._emitter.emit(turn.id, turn.attempt, opening(turn))
+        turn.finish(outcome)
+
+    def _made(self, turn_id: str, attempt: int, body: bytes, asks: Asks, *, again: bool) -> Turn:
+        lease = Lease(
+            session=self._session,
+            emitter=self._emitter,
+            state=self._state,
+            clock=self._now,
+            timeout=self._settings.turn_timeout,
+            show_errors=self._settings.show_errors,
+        )
+        steps = self._claim.steps if again else {}
+        return Turn(turn_id, attempt, input_from(body) if body else None, lease, asks, steps)
+
+    def _take(self, answers: list[tuple[int, AnswerInput]], asks: Asks) -> dict[str, Resolution]:
+        """Keep what was answered between two attempts with the append that begins the second."""
+        answered = {}
+        for index, answer in answers:
+            if kept := asks.answered_between(answer.ask, answer):
+                self._emitter.note_ask(*kept)
+                answered[answer.ask] = Resolution("cancelled" if answer.cancelled else "answered", answer.value)
+            self._emitter.settle(index)
+        answers.clear()
+        return answered
+
+    def _resumption(self, turn: Turn, hook: Hook, fold: Fold) -> Before:
+        session = self._session
+        thread = {"id": session.id, "agent": session.agent, "user": session.user, **fold.snapshot()}
+
+        async def resume() -> None:
+            body, turn.body = turn.body, thread
+            try:
+                await hook.call(turn)
+            finally:
+                turn.body = body
+
+        return resume
+
+    def _now(self) -> int:
+        """The store's time in ms, as far as this lease's age tells it."""
+        return self._claim.time + int((asyncio.get_running_loop().time() - self._claimed_at) * 1000)
 
 
 def opening(turn: Turn) -> list[Event]:
@@ -25,10 +132,18 @@ def opening(turn: Turn) -> list[Event]:
     return started
 
 
-def reopening(turn: Turn, fold: Fold) -> list[Event]:
-    """The events of a next attempt, in one append: what is open is closed, what was shown is named."""
+def reopening(turn: Turn, fold: Fold, answered: Mapping[str, Resolution]) -> list[Event]:
+    """The events of a next attempt, in one append: what is open is closed, what was shown is named.
+
+    `answered` are the asks that were answered after the earlier attempt's worker died.
+    """
+    closed = [
+        events.ask_resolved(ask, answered[ask].status, answered[ask].value) if ask in answered else event
+        for event in fold.closing_events()
+        for ask in [event.get("value", {}).get("id", "")]
+    ]
     return [
-        *fold.closing_events(),
+        *closed,
         events.superseded(fold.shown(turn.id)),
         events.run_started(turn.session.id, turn.id),
     ]

@@ -82,6 +82,8 @@ class Emitter:
         self._batches = 0
         self._started: tuple[str, int] | None = None
         self._settled: list[int] = []
+        self._asks: dict[str, bytes] = {}
+        self._steps: dict[str, bytes] = {}
         self._soon: asyncio.Handle | None = None
         self._pump: asyncio.Task[None] | None = None
         self._held = False
@@ -109,6 +111,14 @@ class Emitter:
         """Have an input leave the inbox with the append of what was emitted for it."""
         self._settled.append(index)
 
+    def note_ask(self, key: str, record: bytes) -> None:
+        """Have the next append keep what is known of an ask of the running turn."""
+        self._asks[key] = record
+
+    def note_step(self, key: str, result: bytes) -> None:
+        """Have the next append keep the result of a durable step of the running turn."""
+        self._steps[key] = result
+
     def stream(self, turn: str, attempt: int, message_id: str, delta: str) -> None:
         """Enqueue a piece of a message's text; neighbouring pieces become one event."""
         self._segment(turn, attempt).stream(message_id, delta)
@@ -124,7 +134,7 @@ class Emitter:
 
     async def flush(self) -> None:
         """Wait until the store has all that was emitted so far. Raises: Fenced, Regressed."""
-        while self._segments or self._one.locked():
+        while self._segments or self._asks or self._steps or self._one.locked():
             await self.append(Batch())
 
     async def append(self, batch: Batch) -> bool:
@@ -215,6 +225,8 @@ class Emitter:
         batch.started, self._started = self._started, None
         batch.done += self._settled
         self._settled = []
+        batch.asks, self._asks = self._asks, {}
+        batch.steps, self._steps = self._steps, {}
         expected = seq = self.head.seq
         for segment in segments:
             for packed in pack(seq + 1, self._claim.mark, segment.turn, segment.attempt, segment.settled()):

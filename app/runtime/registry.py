@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,7 @@ PACKAGE = "parley_handlers"
 Policy = Literal["enqueue", "reject", "interrupt"]
 """What happens to a message that comes while a turn runs."""
 
-Call = Callable[["Turn"], Awaitable[None]]
+Call = Callable[["Turn"], Coroutine[Any, Any, None]]
 """Runs one handler in a turn, with what it wants to be called with."""
 
 

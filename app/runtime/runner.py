@@ -5,33 +5,27 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from app import logs
 from app.errors import StoreError
 from app.metrics import LEASES_LOST
 from app.protocol.codec import input_from
-from app.protocol.fold import Fold
-from app.runtime.attempts import (
-    CANCELLED,
-    ENDING,
-    INTERRUPTED,
-    NO_HANDLER,
-    REJECTED,
-    opening,
-    reopening,
-    verdict,
-)
+from app.protocol.inputs import AnswerInput
+from app.protocol.pushes import Push
+from app.runtime.attempts import CANCELLED, ENDING, INTERRUPTED, NO_HANDLER, REJECTED, Attempts, verdict
 from app.runtime.emitter import Emitter
 from app.runtime.familiar import Familiar
-from app.runtime.history import fold_all
 from app.runtime.registry import Agent, Hook
 from app.runtime.state import SessionState
-from app.runtime.turn import Outcome, Session, Turn
+from app.runtime.turn import Outcome, Turn
 from app.settings import Settings
 from app.store.base import Batch, Claim, Inbox, Input
 
 log = logs.get(__name__)
+
+HOOKS = {"start": "chat_start"}
+"""The hooks whose names are not those of the inputs they are for."""
 
 Keep = Callable[["asyncio.Task[None]"], None]
 """Takes a task nobody waits for any more."""
@@ -50,7 +44,6 @@ class Runner:
         self._settings = settings
         self._familiar = familiar
         self._keep = keep
-        self._session = Session(claim.session, claim.user, claim.agent)
         self._emitter = Emitter(
             store,
             claim,
@@ -62,10 +55,12 @@ class Runner:
         self._queue: deque[Input] = deque()
         self._seen = 0
         self._controls: list[int] = []
+        self._answers: list[tuple[int, AnswerInput]] = []
         self._verdicts: dict[str, Outcome] = {}
         self._ending = claim.expired
         self._draining = False
-        self._known = familiar.knows(claim) or claim.head.seq == 0
+        known = familiar.knows(claim) or claim.head.seq == 0
+        self._attempts = Attempts(store, claim, agent, settings, self._emitter, self._state, resumed=known)
         self._unfinished = claim.run
         self._turn: Turn | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -101,6 +96,7 @@ class Runner:
         if not self.released:
             self.released = True
             await self._emitter.append(Batch(handover=True))
+            self._emitter.hold()  # what the cancelled handler still says is for nobody
 
     def fence(self, failure: StoreError) -> None:
         """Stop writing: this session has another owner."""
@@ -114,7 +110,7 @@ class Runner:
                 self._unread = False
                 self._take(await self._store.inbox(self.claim.session))
         except StoreError as error:
-            log.warning("inbox_not_read", session=self._session.id, reason=str(error))
+            log.warning("inbox_not_read", session=self.claim.session, reason=str(error))
         finally:
             self._reading = None
 
@@ -135,12 +131,34 @@ class Runner:
                 self._stop(queued.turn, ENDING)
             if self._turn is not None:
                 self._turn.cancel(ENDING)
+        elif new.kind == "answer":
+            self._answer(new)
+        elif new.kind == "push":
+            self._show(new)
         else:
             self._queue.append(new)
             if self._ending:
                 self._stop(new.turn, ENDING)
             elif new.kind == "message" and self._turn is not None:
                 self._meet(new)
+
+    def _answer(self, new: Input) -> None:
+        """Give an answer to the ask that waits for it; a late or second one changes nothing."""
+        answer = input_from(new.body)
+        assert isinstance(answer, AnswerInput)  # noqa: S101  # nothing else is kept under this kind
+        if self._turn is None and self._unfinished:
+            self._answers.append((new.index, answer))
+            return
+        if self._turn is not None:
+            self._turn.asking.answer(answer)
+        self._emitter.settle(new.index)
+
+    def _show(self, pushed: Input) -> None:
+        """Show a push now, whatever runs: its events and its leaving the inbox are one append."""
+        push = input_from(pushed.body)
+        assert isinstance(push, Push)  # noqa: S101  # nothing else is kept under this kind
+        self._emitter.emit(None, 0, push.events(pushed.target), len(pushed.body))
+        self._emitter.settle(pushed.index)
 
     def _stop(self, target: str, outcome: Outcome) -> None:
         if self._turn is not None and self._turn.id == target:
@@ -155,7 +173,7 @@ class Runner:
             return
         if hook.policy == "reject":
             self._queue.pop()
-            self._refuse(self._new_turn(new.turn, 1, new.body), REJECTED)
+            self._attempts.refuse_first(new.turn, new.body, REJECTED)
             self._emitter.settle(new.index)
             return
         for earlier in list(self._queue)[:-1]:
@@ -178,74 +196,23 @@ class Runner:
 
     async def _do(self, todo: Input) -> None:
         again = self._unfinished == todo.turn
-        attempt = self.claim.attempt + 1 if again else 1
-        hook = self._agent.hooks.get("chat_start" if todo.kind == "start" else todo.kind)
+        hook = self._agent.hooks.get(HOOKS.get(todo.kind, todo.kind))
         outcome = self._verdicts.pop(todo.turn, None)
         if again and outcome is None:
             outcome = verdict(hook, self.claim.deaths, self._settings.turn_max_attempts)
-        if outcome is None and hook is not None:
-            turn = self._new_turn(todo.turn, attempt, todo.body)
-            await self._call(turn, hook, again=again)
-        elif again:
-            turn = self._new_turn(todo.turn, attempt - 1, todo.body)
-            await self._refuse_again(turn, outcome or NO_HANDLER)
+        if outcome is not None or hook is None:
+            await self._attempts.refuse(todo.turn, todo.body, outcome or NO_HANDLER, again=again)
+            await self._finish(todo, {})
         else:
-            turn = self._new_turn(todo.turn, 1, todo.body)
-            self._refuse(turn, outcome or NO_HANDLER)
-        await self._finish(todo, turn.changes)
+            turn = self._attempts.turn(todo.turn, todo.body, again=again)
+            await self._run_turn(turn, hook, again=again)
+            await self._finish(todo, turn.changes)
 
-    async def _call(self, turn: Turn, hook: Hook, *, again: bool) -> None:
+    async def _run_turn(self, turn: Turn, hook: Hook, *, again: bool) -> None:
         self._turn = turn
-        resume = self._resume_hook()
-        fold = await fold_all(self._store, self.claim.session) if again or resume else None
-        before = self._resumption(turn, resume, fold) if resume and fold else None
-        turn.begin(reopening(turn, fold) if again and fold else opening(turn))
-        if not hook.retry:
-            await turn.flush()  # from now on the store knows that it was begun
-        await turn.run(hook, before, self._agent.hooks.get("stop"))
+        await self._attempts.run(turn, hook, self._answers, again=again)
         if turn.abandoned is not None:
             self._keep(turn.abandoned)
-
-    def _new_turn(self, turn_id: str, attempt: int, body: bytes) -> Turn:
-        return Turn(
-            turn_id,
-            attempt,
-            self._session,
-            self._emitter,
-            self._state,
-            input_from(body) if body else None,
-            timeout=self._settings.turn_timeout,
-            show_errors=self._settings.show_errors,
-        )
-
-    def _refuse(self, turn: Turn, outcome: Outcome) -> None:
-        """Show a turn and its end without calling its handler."""
-        self._emitter.emit(turn.id, turn.attempt, opening(turn))
-        turn.finish(outcome)
-
-    async def _refuse_again(self, turn: Turn, outcome: Outcome) -> None:
-        """End an attempt that another owner left, where it stood: what it showed stays."""
-        fold = await fold_all(self._store, self.claim.session)
-        self._emitter.emit(turn.id, turn.attempt, fold.closing_events())
-        turn.finish(outcome)
-
-    def _resume_hook(self) -> Hook | None:
-        """`on_chat_resume`, if this worker takes up a session with a history; asked for once in a lease."""
-        known, self._known = self._known, True
-        return None if known else self._agent.hooks.get("chat_resume")
-
-    def _resumption(self, turn: Turn, hook: Hook, fold: Fold) -> Callable[[], Awaitable[None]]:
-        session = self._session
-        thread = {"id": session.id, "agent": session.agent, "user": session.user, **fold.snapshot()}
-
-        async def resume() -> None:
-            body, turn.body = turn.body, thread
-            try:
-                await hook.call(turn)
-            finally:
-                turn.body = body
-
-        return resume
 
     async def _finish(self, todo: Input, changes: dict[str, bytes | None]) -> None:
         """The last event, the inbox and the state, all in one."""
@@ -262,24 +229,24 @@ class Runner:
         batch.release = batch.release and not self._emitter.is_long
         self.released = await self._emitter.append(batch)
         self._state.committed(batch.state)
-        if self.released:
-            self._familiar.left(self.claim, self._state.local)
-        elif batch.release:
+        if batch.release and not self.released:
             self._take(await self._store.inbox(self.claim.session))
+        elif self.released and self._attempts.resumed:  # a lease that only showed pushes has not resumed the session
+            self._familiar.left(self.claim, self._state.local)
 
     async def _end(self) -> None:
         """Run `on_chat_end` as a turn of its own, then have the session deleted."""
         hook = self._agent.hooks.get("chat_end")
         if hook is not None:
             again = bool(self._unfinished)
-            turn_id = self._unfinished or secrets.token_urlsafe(12)
-            await self._call(self._new_turn(turn_id, self.claim.attempt + 1 if again else 1, b""), hook, again=again)
+            turn = self._attempts.turn(self._unfinished or secrets.token_urlsafe(12), b"", again=again)
+            await self._run_turn(turn, hook, again=again)
         self.released = True
-        self._familiar.forget(self._session.id)
+        self._familiar.forget(self.claim.session)
         await self._emitter.append(Batch(finished=True, end=True))
 
     def _lost(self, failure: StoreError) -> None:
         LEASES_LOST.labels(type(failure).__name__.lower()).inc()
-        log.warning("lease_lost", session=self._session.id, reason=type(failure).__name__)
+        log.warning("lease_lost", session=self.claim.session, reason=type(failure).__name__)
         if self._turn is not None:
             self._turn.forget()

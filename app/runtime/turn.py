@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +17,9 @@ from app.executor import drive, executor_key
 from app.metrics import TURN_SECONDS, TURNS
 from app.protocol import events
 from app.protocol.events import Event, RunErrorCode
+from app.runtime.asking import Asking
 from app.runtime.context import current
+from app.runtime.durable import Asks, DurableSteps
 from app.runtime.emitter import Emitter
 from app.runtime.registry import Hook
 from app.runtime.state import SessionState
@@ -38,6 +40,22 @@ class Session:
     agent: str
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What all turns of one lease share. `clock` is the store's time in ms, `timeout` seconds."""
+
+    session: Session
+    emitter: Emitter
+    state: SessionState
+    clock: Callable[[], int]
+    timeout: float
+    show_errors: bool
+
+
+Before = Callable[[], Coroutine[Any, Any, None]]
+"""What runs in a turn before its handler."""
+
+
 class Outcome(NamedTuple):
     """How a turn ended; no code is success."""
 
@@ -53,28 +71,22 @@ class Turn:
     """
 
     def __init__(
-        self,
-        turn_id: str,
-        attempt: int,
-        session: Session,
-        emitter: Emitter,
-        state: SessionState,
-        body: Any,
-        *,
-        timeout: float,
-        show_errors: bool = False,
+        self, turn_id: str, attempt: int, body: Any, lease: Lease, asks: Asks, steps: Mapping[str, bytes]
     ) -> None:
         self.id = turn_id
         self.attempt = attempt
-        self.session = session
-        self.state = state
         self.body = body
-        self._emitter = emitter
+        self.session = lease.session
+        self.state = lease.state
+        self.asks = asks
+        self.asking = Asking(turn_id, attempt, lease.emitter, asks, lease.clock)
+        self.steps = DurableSteps(lease.emitter, steps)
+        self._emitter = lease.emitter
+        self._timeout = lease.timeout
+        self._show_errors = lease.show_errors
         self._open: dict[str, Event] = {}
-        self._show_errors = show_errors
         self._task: asyncio.Task[None] | None = None
         self._stopping: Outcome | None = None
-        self._timeout = timeout
         self._give_up = asyncio.Event()
         self._over = False
         self.changes: dict[str, bytes | None] = {}
@@ -127,7 +139,7 @@ class Turn:
         """Enqueue what begins this attempt: `RUN_STARTED`, and the user's input the first time."""
         self._emitter.start(self.id, self.attempt, first)
 
-    async def run(self, hook: Hook, before: Callable[[], Awaitable[None]] | None, on_stop: Hook | None) -> None:
+    async def run(self, hook: Hook, before: Before | None, on_stop: Hook | None) -> None:
         """Call the handler and enqueue the terminal event. Returns when the turn is over, however it went.
 
         Raises: Fenced, Regressed if the log is not ours any more; there is no terminal event then.
@@ -180,7 +192,7 @@ class Turn:
 
     # ---- inside
 
-    async def _call(self, hook: Hook, before: Callable[[], Awaitable[None]] | None) -> None:
+    async def _call(self, hook: Hook, before: Before | None) -> None:
         current.set(self)
         executor_key.set(self.session.id)
         structlog.contextvars.bind_contextvars(session=self.session.id, turn=self.id)

@@ -119,6 +119,8 @@ class Claim:
     was started and not ended, `attempt` its last attempt, `deaths` how many owners died in it. `expired` says
     that nobody has used the session for its lifetime. `previous` is the mark of the lease before this one,
     empty at first.
+    `asks` and `steps` are what the running turn asked and which durable steps it finished, by key. `time` is
+    the store's, in milliseconds.
     """
 
     session: str
@@ -135,6 +137,9 @@ class Claim:
     listeners: int
     inputs: list[Input]
     state: Mapping[str, bytes]
+    asks: Mapping[str, bytes]
+    steps: Mapping[str, bytes]
+    time: int
     expired: bool = False
 
 
@@ -154,6 +159,8 @@ class Batch:
     finished: bool = False
     done: list[int] = field(default_factory=list)
     state: dict[str, bytes | None] = field(default_factory=dict)
+    asks: dict[str, bytes] = field(default_factory=dict)
+    steps: dict[str, bytes] = field(default_factory=dict)
     release: bool = False
     handover: bool = False
     end: bool = False

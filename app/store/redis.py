@@ -227,6 +227,9 @@ class RedisStore:
                 await self._return(session)
 
     async def _return(self, session: str) -> None:
+        # They look first: to one whose last entries were lost by the store and written anew while nobody told it,
+        # the next notice would seem to join up.
+        self.listeners.look(session)
         await self._run("listen", session, (self.worker, "1"))
         self.listeners.look(session)
 
@@ -272,6 +275,10 @@ class RedisStore:
         args.append(len(batch.state))
         for name, value in batch.state.items():
             args += (name, b"-" if value is None else b"+" + value)
+        for table in (batch.asks, batch.steps):
+            args.append(len(table))
+            for name, kept in table.items():
+                args += (name, kept)
         return args
 
     async def compact(self, claim: Claim, floor: Position, snapshot: bytes) -> int:

@@ -69,7 +69,6 @@ def input_of(index: bytes, kind: bytes, body: bytes, turn: bytes, target: bytes)
 def claim(session: str, mark: str, reply: Sequence[Any], *, expired: bool = False) -> Claim:
     """The lease that `claim`, `accept` or `create` took."""
     user, agent, previous, seq, head_mark, floor, floor_mark, log_bytes, run, attempt, deaths, listeners = reply[:12]
-    state = reply[13]
     return Claim(
         session=session,
         user=user.decode(),
@@ -84,6 +83,13 @@ def claim(session: str, mark: str, reply: Sequence[Any], *, expired: bool = Fals
         deaths=int(deaths),
         listeners=int(listeners),
         inputs=[input_of(*fields) for fields in reply[12]],
-        state={name.decode(): value for name, value in zip(state[::2], state[1::2], strict=True)},
+        state=_table(reply[13]),
+        asks=_table(reply[14]),
+        steps=_table(reply[15]),
+        time=int(reply[16]),
         expired=expired,
     )
+
+
+def _table(flat: Sequence[bytes]) -> dict[str, bytes]:
+    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}

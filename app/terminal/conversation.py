@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import signal
 import sys
-import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Self, TypeVar
 
@@ -164,25 +163,3 @@ class Conversation:
             self._screen.note(f"not sent: {error}", "red")
         finally:
             self.waits_for = None
-
-
-async def _read_line() -> str | None:
-    """The next line of the standard input, None at its end, read by a thread that dies with the process."""
-    loop = asyncio.get_running_loop()
-    line: asyncio.Future[str | None] = loop.create_future()
-
-    def tell(text: str | None) -> None:
-        if not line.done():
-            line.set_result(text)
-
-    def read() -> None:
-        try:
-            # what is no UTF-8 cannot be sent
-            text = input().encode(errors="replace").decode()
-        except (EOFError, OSError):
-            text = None
-        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
-            loop.call_soon_threadsafe(tell, text)
-
-    threading.Thread(target=read, daemon=True, name="input").start()
-    return await line

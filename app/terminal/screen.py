@@ -1,7 +1,10 @@
-"""What is seen of a chat in a terminal."""
+"""What is seen of a chat in a terminal, and what is typed."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
 from typing import Any
 
 from rich.console import Console
@@ -150,6 +153,28 @@ class Screen:
     def _prompt(self) -> None:
         if self._prompting and self._current is None and self._console.is_terminal:
             self._console.print("> ", style="bold green", end="")
+
+
+async def _read_line() -> str | None:
+    """The next line of the standard input, None at its end, read by a thread that dies with the process."""
+    loop = asyncio.get_running_loop()
+    line: asyncio.Future[str | None] = loop.create_future()
+
+    def tell(text: str | None) -> None:
+        if not line.done():
+            line.set_result(text)
+
+    def read() -> None:
+        try:
+            # what is no UTF-8 cannot be sent
+            text = input().encode(errors="replace").decode()
+        except (EOFError, OSError):
+            text = None
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+            loop.call_soon_threadsafe(tell, text)
+
+    threading.Thread(target=read, daemon=True, name="input").start()
+    return await line
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from app.client import Client, ClosedByServer
+from app.client import Client, ClosedByServer, Sent
 from app.protocol import events
 from app.protocol.codec import encode, encode_ack, encode_events
 from app.protocol.frames import START, Bye, ErrorFrame, Limits, Position, Reset, Snapshot, Welcome
@@ -162,3 +162,16 @@ async def take(source: AsyncIterator[Any], count: int) -> list[Any]:
     """The next items of an iterator."""
     async with asyncio.timeout(10):
         return [await anext(source) for _ in range(count)]
+
+
+async def expect(peer: Peer, *inputs: tuple[int, str]) -> None:
+    """The next inputs must be these: number, and content or kind."""
+    for n, what in inputs:
+        frame = await peer.frame("message", "cancel", "answer", "action", "end")
+        assert (frame["n"], frame.get("content", frame["type"])) == (n, what)
+
+
+async def acked(sent: Sent) -> tuple[int, str | None]:
+    async with asyncio.timeout(10):
+        ack = await sent.acked()
+    return ack.n, ack.turn

@@ -37,13 +37,7 @@ class Model:
         """An input comes in. Raises: CountingError."""
         n, body = frame["n"], {name: value for name, value in frame.items() if name != "n"}
         if n <= self._last:
-            before, ack = self._records[n]
-            if before != body and n in self._doubts:
-                return ErrorFrame(code="conflict", message="because", n=n, fatal=False)
-            if before != body:
-                raise CountingError(f"{n} was {before} and is {body}")
-            self._doubts.discard(n)
-            return ack.model_copy(update={"duplicate": True})
+            return self._repeat(n, body)
         if n > self._last + 1:
             if not self._refused:
                 raise CountingError(f"{n} came after {self._last}")
@@ -58,6 +52,15 @@ class Model:
             self._doubts.add(n)
             return self._error("busy", n)
         return ack
+
+    def _repeat(self, n: int, body: dict[str, Any]) -> Ack | ErrorFrame:
+        before, ack = self._records[n]
+        if before == body:
+            self._doubts.discard(n)
+            return ack.model_copy(update={"duplicate": True})
+        if n in self._doubts:
+            return ErrorFrame(code="conflict", message="because", n=n, fatal=False)
+        raise CountingError(f"{n} was {before} and is {body}")
 
     def end_turn(self) -> str | None:
         """The oldest turn ends, if there is one."""

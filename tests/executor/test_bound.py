@@ -113,7 +113,7 @@ async def test_a_call_waits_without_a_queue(make_executor: MakeExecutor, gate: G
     waiting = asyncio.create_task(executor.run(gate, 2, wait=30))
     await until(lambda: executor.stats().queued == 1)
     gate.open()
-    assert await asyncio.gather(running, waiting) == [0, 2]
+    assert [await running, await waiting] == [0, 2]
 
 
 async def test_a_call_that_has_waited_long_enough_is_refused(make_executor: MakeExecutor, gate: Gate) -> None:
@@ -138,7 +138,7 @@ async def test_a_call_that_got_room_in_time_is_not_refused(make_executor: MakeEx
     await asyncio.wait({stays}, timeout=0.2)
     assert not stays.done()
     gate.open()
-    assert await asyncio.gather(first, stays) == [0, 2]
+    assert [await first, await stays] == [0, 2]
 
 
 async def test_a_call_that_waits_can_be_cancelled(make_executor: MakeExecutor, gate: Gate) -> None:

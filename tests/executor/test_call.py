@@ -1,8 +1,9 @@
-"""What goes into a call and what comes out of it: context, results, errors, logs, metrics."""
+"""What goes into a call and what comes out of it: context variables, results, errors."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import gc
@@ -13,10 +14,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.executor import make_async
-from tests.executor.gate import Gate, until
+from app.executor import BoundedExecutor, make_async
+from tests.executor.gate import Gate, place, until
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = [pytest.mark.timeout(30), pytest.mark.usefixtures("worker")]
 
 
 class Thing:
@@ -116,7 +117,7 @@ async def test_only_what_was_changed_flows_back() -> None:
 # ---- results and errors
 
 
-async def test_arguments_and_result() -> None:
+async def test_arguments_and_result(worker: BoundedExecutor) -> None:
     def f(a: int, /, b: int, *, key: str, wait: float) -> tuple[int, int, str, float]:
         return a, b, key, wait
 
@@ -150,7 +151,7 @@ async def test_stop_iteration_does_not_hang_the_caller() -> None:
     assert isinstance(caught.value.__cause__, StopIteration)
 
 
-async def test_what_is_no_exception_reaches_the_caller() -> None:
+async def test_what_is_no_exception_reaches_the_caller(worker: BoundedExecutor) -> None:
     def f() -> None:
         raise SystemExit(3)
 
@@ -177,10 +178,8 @@ async def test_an_errors_frames_are_not_kept() -> None:
         raise LookupError
 
     async def caller() -> None:
-        try:
+        with contextlib.suppress(LookupError):
             await make_async(f)()
-        except LookupError:
-            pass
 
     await caller()
     await until(lambda: refs[0]() is None)

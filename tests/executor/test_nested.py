@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -53,8 +54,11 @@ async def test_calls_within_calls_do_not_wait_for_themselves(make_executor: Make
 async def test_a_generator_within_a_call(make_executor: MakeExecutor) -> None:
     install(make_executor(1, queue=1), asyncio.get_running_loop())
 
+    def numbers() -> Iterator[int]:
+        yield from range(1_000)
+
     async def total() -> int:
-        return sum([n async for n in make_async(lambda: (yield from range(1_000)))()])
+        return sum([n async for n in make_async(numbers)()])
 
     assert await make_async(lambda: run_sync(total()))() == 499_500
 
@@ -71,6 +75,7 @@ async def test_wait_is_passed_on(make_executor: MakeExecutor, gate: Gate) -> Non
     assert (await running, await waiting) == (None, 0)
 
 
-async def test_a_process_has_one_worker(worker: BoundedExecutor, make_executor: MakeExecutor) -> None:
+async def test_a_process_has_one_worker(make_executor: MakeExecutor) -> None:
+    install(make_executor(), asyncio.get_running_loop())
     with pytest.raises(RuntimeError, match="uninstall"):
         install(make_executor(), asyncio.get_running_loop())

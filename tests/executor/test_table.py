@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.timeout(30), pytest.mark.usefixtures("worker")]
 async def test_handler_make_async() -> None:
     async def handler() -> tuple[str, bool]:
         place.set("turn")
-        return await make_async(lambda: (place.get(), threading.current_thread() is threading.main_own_thread()))()
+        return await make_async(lambda: (place.get(), threading.current_thread() is threading.main_thread()))()
 
     assert await turn(handler()) == ("turn", False)
 
@@ -264,7 +264,7 @@ async def test_executor_thread_gets_what_the_coroutine_raises() -> None:
         raise LookupError("here")
 
     with pytest.raises(LookupError, match="here") as caught:
-        await make_async(deep)(2, failing())
+        await make_async(lambda: deep(2, failing()))()
     names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
     assert names.index("deep") < names.index("failing")
 
@@ -273,7 +273,7 @@ async def test_synchronous_code_in_the_coroutine_of_an_executor_thread() -> None
     async def coroutine() -> str:
         return deep(3, asyncio.sleep(0, "suspended"))
 
-    assert await make_async(deep)(2, coroutine()) == "suspended"
+    assert await make_async(lambda: deep(2, coroutine()))() == "suspended"
 
 
 async def test_executor_thread_is_cancelled_with_the_turn() -> None:
@@ -332,7 +332,7 @@ async def test_a_call_within_a_call_can_be_cancelled(worker: BoundedExecutor, ga
         go_on.set()
         return "impatient"
 
-    assert await turn(make_async(deep)(1, impatient())) == "impatient"
+    assert await turn(make_async(lambda: deep(1, impatient()))()) == "impatient"
     assert worker.stats().abandoned == 0
 
 

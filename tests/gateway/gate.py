@@ -18,12 +18,14 @@ from typing_extensions import override
 from app.gateway.auth import Authenticator
 from app.gateway.endpoint import Endpoint
 from app.gateway.health import Health
+from app.gateway.http import Http
 from app.protocol import codec, events
 from app.protocol.events import Event
 from app.protocol.frames import Position
 from app.settings import Settings
 from app.store import keys
 from app.store.base import Accepted, Attachment, Batch, Claim, LogEntry, NewInput, Page, Refused
+from app.store.batcher import Argument
 from app.store.redis import RedisStore
 from tests.support.valkey import ValkeyProcess
 from tests.support.wire import WireClient
@@ -88,7 +90,7 @@ class Gate:
 
 
 class HeldStore(RedisStore):
-    """A store that can be made to wait before some of its calls."""
+    """A store that can be made to wait before some of its calls, or after some of its scripts."""
 
     def __init__(self, url: str, settings: Settings, worker: str) -> None:
         super().__init__(url, settings, worker)
@@ -129,6 +131,16 @@ class HeldStore(RedisStore):
         await self._pass("accept")
         return await super().accept(session, client, new)
 
+    @override
+    async def _run(self, name: str, session: str, args: Sequence[Argument], within: float | None = None) -> list[Any]:
+        reply = await super()._run(name, session, args, within)
+        await self._pass(f"after {name}")
+        return reply
+
+    def lose_sight(self) -> None:
+        """Do what is done when the channel had to be subscribed to again."""
+        self._channel.again.set()
+
 
 @contextlib.asynccontextmanager
 async def running_store(url: str, settings: Settings) -> AsyncIterator[HeldStore]:
@@ -160,10 +172,11 @@ async def running_gate(
         # as the server does, so that a socket whose client does not read goes away for sure
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, dead_peer_ms)
         async with running_store(url, settings) as store:
+            authenticator, directory = Authenticator(settings), Agents()
             endpoint = Endpoint(
                 store=store,
-                authenticator=Authenticator(settings),
-                directory=Agents(),
+                authenticator=authenticator,
+                directory=directory,
                 settings=settings,
                 worker=store.worker,
                 kinds=KINDS,
@@ -173,6 +186,8 @@ async def running_gate(
             app = FastAPI(openapi_url=None)
             app.router.routes.append(endpoint.route("/ws"))
             app.include_router(health.router)
+            http = Http(store=store, authenticator=authenticator, directory=directory, settings=settings)
+            app.include_router(http.router)
             server = _Server(_config(app, settings))
             serving = asyncio.create_task(server.serve([listener]))
             await server.ready.wait()

@@ -204,6 +204,32 @@ async def test_a_store_that_lost_the_tail_resets_who_had_seen_it(
         assert [text for _, text in transcript(client.frames)] == expected
 
 
+async def test_a_tail_that_was_lost_and_written_anew_unheard_is_seen_before_what_follows(
+    gates: Gates, shared_valkey: ValkeyProcess
+) -> None:
+    gate, elsewhere = await gates.open(), await gates.store()
+    async with await gate.join() as client:
+        session = client.welcome["session"]
+        owner = await Owner.of(elsewhere, session)
+        backup = Backup(shared_valkey, session)
+        await owner.say("one")
+        await backup.take()
+        await owner.say("two")
+        await reach(client, 6)
+        await backup.put_back()
+        await is_deaf(shared_valkey, session, gate.store.worker, deaf=True)
+        heir = await Owner.of(elsewhere, session)
+        await heir.say("anew")
+        gate.store.hold("after listen")
+        gate.store.lose_sight()
+        await gate.store.waiting.wait()  # told of entries again, and it does not know yet
+        await heir.say("and on")
+        await reach(client, 9)
+        gate.store.free()
+        assert [frame["reason"] for frame in resets(client)] == ["diverged"]
+        assert [text for _, text in transcript(client.frames)] == ["one", "anew", "and on"]
+
+
 class _Failing:
     """A read that fails some times before it works."""
 

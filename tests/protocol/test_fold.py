@@ -87,6 +87,7 @@ def test_pieces_make_no_difference_at_the_bounds(frames: list[Frame], data: st.D
         whole = folded(frames)
         pieces = in_pieces(frames, data)
         assert pieces.dump() == whole.dump()
+        assert pieces.snapshot() == whole.snapshot()
         assert len(whole.snapshot()["messages"]) <= 3
         assert sum(len(orjson.dumps(message)) for message in whole.snapshot()["messages"][1:]) <= 500
         assert all(len(orjson.dumps(message)) <= 300 for message in whole.snapshot()["messages"])
@@ -260,6 +261,17 @@ def test_updates_and_removals() -> None:
     assert made.shown("t") == ["m"]
 
 
+@pytest.mark.parametrize("parley", [5, {"elements": 5}, {"elements": [5, "e", {"id": "e"}]}])
+def test_metadata_that_only_look_like_ours_do_no_harm(parley: Any) -> None:
+    made = chat(
+        *events.user_message("u", "hi", {"parley": parley}),
+        events.element("e", {"type": "text"}, "u"),
+        events.actions("u", []),
+    )
+    ours = made.snapshot()["messages"][0]["metadata"]["parley"]
+    assert ours["elements"][-1] == {"type": "text", "id": "e", "messageId": "u"}
+
+
 def test_an_open_text_goes_on_from_its_update() -> None:
     made = chat(
         events.text_start("m"),
@@ -369,6 +381,7 @@ def test_all_that_is_shown_can_be_superseded_at_once(character: str) -> None:
 
 def test_more_open_than_the_bound_forgets_the_oldest() -> None:
     made = chat(*[events.text_start(str(number)) for number in range(300)])
+    assert Fold.load(made.dump()).truncated
     assert len(made.closing_events()) == 256
     assert made.closing_events()[-1] == events.text_end("44")
 

@@ -22,11 +22,11 @@ export class OutOfStep extends Error {}
 /** An input on its way. `n` changes if an input before it is refused, or if the server lost something. */
 class Sent {
   ack = null;
-  offered = null;
   waits = false;
 
-  constructor({ n = 0, kind, message = null, body }) {
-    Object.assign(this, { n, kind, message, body });
+  /** `offered` is the number under which it was last refused for want of room or store. */
+  constructor({ n = 0, kind, message = null, body, offered = null }) {
+    Object.assign(this, { n, kind, message, body, offered });
   }
 
   get turn() {
@@ -67,7 +67,7 @@ export class Inputs {
 
   /** What has to be kept over a reload. Acks are not: they are asked for again. */
   dump() {
-    return [...this.#kept.values()].map(({ n, kind, message, body }) => ({ n, kind, message, body }));
+    return this.kept().map(({ n, kind, message, body, offered }) => ({ n, kind, message, body, offered }));
   }
 
   /** Everything that is kept, in order. */
@@ -87,6 +87,13 @@ export class Inputs {
     this.#number(sent);
     this.#queue.push(sent);
     return sent;
+  }
+
+  /** Let go of the input that was kept last, as if it never had been. */
+  forget(sent) {
+    this.#drop(sent);
+    this.#queue.pop();
+    this.#next -= 1;
   }
 
   /** Start on a new connection: what was not taken goes out again, what was taken without our seeing the ack too. */
@@ -215,7 +222,5 @@ export class Inputs {
 
   #drop(sent) {
     this.#kept.delete(sent.n);
-    // a restored input may be let go of by what the log says, before it went out again
-    this.#queue = this.#queue.filter((other) => other !== sent);
   }
 }

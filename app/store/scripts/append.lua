@@ -4,7 +4,8 @@
 --       run ('', 'start', 'finish'), turn, attempt,
 --       number of entries, then first, last, frame of each,
 --       number of done inputs, then their indexes,
---       number of state changes, then key, '+' .. value or '-' of each
+--       number of state changes, then key, '+' .. value or '-' of each,
+--       number of asks and of durable steps of the running turn, then key, value of each
 local mark, expected, batch, worker, lifetime, ttl, release, run, turn, attempt = unpack(ARGV, 1, 10)
 local at = 10
 local function arg()
@@ -70,6 +71,13 @@ for _ = 1, tonumber(arg()) do
   end
 end
 
+for _, kind in ipairs({ 'q', 'k' }) do
+  for _ = 1, tonumber(arg()) do
+    local field, value = arg(), arg()
+    redis.call('HSET', key(kind), field, value)
+  end
+end
+
 if run == 'start' then
   change('run', turn)
   change('attempt', attempt)
@@ -78,6 +86,7 @@ elseif run == 'finish' then
   change('run', '')
   change('live', '0')
   change('deaths', 0)
+  redis.call('UNLINK', key('q'), key('k'))
 end
 
 local idle = release == 'handover' or release == 'end'

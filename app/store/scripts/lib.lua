@@ -80,8 +80,11 @@ local function take(worker, mark, ttl)
   redis.call('ZADD', DUE, time + ttl, S)
   local previous = m[3]
   if not previous or previous == '' then previous = m[4] or '' end
-  return { m[1], m[2], previous, m[5], m[6], m[7], m[8], m[9], m[10] or '', m[11] or 0, deaths,
-    redis.call('SCARD', key('l')), pending(), redis.call('HGETALL', key('u')) }
+  local run = m[10] or ''
+  local asks, steps = {}, {}
+  if run ~= '' then asks, steps = redis.call('HGETALL', key('q')), redis.call('HGETALL', key('k')) end
+  return { m[1], m[2], previous, m[5], m[6], m[7], m[8], m[9], run, m[11] or 0, deaths,
+    redis.call('SCARD', key('l')), pending(), redis.call('HGETALL', key('u')), asks, steps, time }
 end
 
 -- Has somebody look at the inbox: the living owner, or else this worker as the new one, or else the next that scans.

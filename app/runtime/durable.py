@@ -1,0 +1,122 @@
+"""What a turn has asked and which durable steps it has finished, so that its next attempt finds both again.
+
+Each is known by a key: the author's own, or a digest of its name and arguments and its place among equals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from app.protocol.events import AskStatus
+from app.protocol.inputs import AnswerInput
+from app.runtime.emitter import Emitter
+
+
+class Keys:
+    """Gives the same keys to the same things in every attempt, as long as they come in the same order."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def of(self, *named: Any) -> str:
+        """The key of one more thing with these names and arguments. Raises: TypeError if they are not JSON."""
+        data = orjson.dumps(named, option=orjson.OPT_SORT_KEYS)
+        digest = blake2b(data, digest_size=9).hexdigest()
+        self._seen[digest] += 1
+        return f"{digest}.{self._seen[digest]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """How an ask ended. `value` counts if it was answered."""
+
+    status: AskStatus
+    value: Any = None
+
+
+@dataclass(slots=True)
+class Ask:
+    """One ask. `id` is what clients know it by in this attempt, `expires` is in ms of the store's time."""
+
+    key: str
+    id: str
+    expires: int
+    is_valid: Callable[[Any], bool]
+    ended: asyncio.Future[Resolution]
+
+    def record(self, resolution: Resolution | None = None) -> bytes:
+        """What the store keeps of it."""
+        kept: dict[str, Any] = {"id": self.id, "expires": self.expires}
+        if resolution is not None:
+            kept |= {"status": resolution.status, "value": resolution.value}
+        return orjson.dumps(kept)
+
+
+class Asks:
+    """The asks of one turn. `kept` is what an earlier attempt left, by key."""
+
+    def __init__(self, kept: Mapping[str, bytes]) -> None:
+        self._kept: dict[str, dict[str, Any]] = {key: orjson.loads(record) for key, record in kept.items()}
+        self._open: dict[str, Ask] = {}
+
+    def earlier(self, key: str) -> Resolution | None:
+        """How this ask ended in an earlier attempt, if it did."""
+        record = self._kept.get(key, {})
+        return Resolution(record["status"], record["value"]) if "status" in record else None
+
+    def deadline(self, key: str) -> int | None:
+        """When this ask was to end in an earlier attempt; it keeps its deadline."""
+        expires: int | None = self._kept.get(key, {}).get("expires")
+        return expires
+
+    def open(self, ask: Ask) -> None:
+        """Take note of an ask that waits."""
+        self._open[ask.id] = ask
+
+    def close(self, ask: Ask) -> None:
+        """It waits no more."""
+        self._open.pop(ask.id, None)
+
+    def find(self, ask_id: str) -> Ask | None:
+        """The open ask of this id."""
+        ask = self._open.get(ask_id)
+        return None if ask is None or ask.ended.done() else ask
+
+    def answered_between(self, ask_id: str, answer: AnswerInput) -> tuple[str, bytes] | None:
+        """Take an answer to an ask of an attempt that is over; key and record to keep, or None if nothing waits."""
+        for key, record in self._kept.items():
+            if record["id"] == ask_id and "status" not in record:
+                status = "cancelled" if answer.cancelled else "answered"
+                record |= {"status": status, "value": answer.value}
+                return key, orjson.dumps(record)
+        return None
+
+
+class DurableSteps:
+    """The durable steps of one attempt. `kept` is what earlier attempts finished, by key."""
+
+    def __init__(self, emitter: Emitter, kept: Mapping[str, bytes]) -> None:
+        self._emitter = emitter
+        self._kept = kept
+        self._keys = Keys()
+
+    def key(self, name: str, arguments: Any, key: str | None = None) -> str:
+        """The key of one more step. Raises: TypeError if its arguments are not JSON and there is no `key`."""
+        return self._keys.of("key", key) if key else self._keys.of(name, arguments)
+
+    def finished(self, key: str) -> tuple[Any] | None:
+        """The result of a step that an earlier attempt finished, alone in a tuple; None if none did."""
+        kept = self._kept.get(key)
+        return None if kept is None else (orjson.loads(kept),)
+
+    async def finish(self, key: str, result: Any) -> None:
+        """Keep a step's result, and wait until the store has it. Raises: TypeError if it is not JSON."""
+        self._emitter.note_step(key, orjson.dumps(result))
+        await self._emitter.flush()
