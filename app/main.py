@@ -18,6 +18,7 @@ from app.gateway.auth import Authenticator
 from app.gateway.endpoint import Endpoint
 from app.gateway.health import Health
 from app.gateway.http import Http
+from app.gateway.page import Page
 from app.runtime.registry import Registry
 from app.runtime.supervisor import Supervisor
 from app.settings import Settings
@@ -134,6 +135,7 @@ def create_app(settings: Settings, registry: Registry) -> FastAPI:
     app = FastAPI(title="Parley", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.worker = worker
     app.router.routes.append(worker.endpoint.route("/ws"))
+    app.router.routes.extend(Page().routes())
     app.include_router(worker.http.router)
     app.include_router(worker.health.router)
     return app

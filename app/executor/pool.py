@@ -103,15 +103,15 @@ class BoundedExecutor:
         with self._lock:
             if call.over:
                 return
-            if self._withdraw(call):
-                call.over = True
-                return
-            call.abandoned = True
-            self._abandoned += 1
-        metrics.EXECUTOR_ABANDONS.inc()
-        call.later(max(0.0, call.started + self._slow_after - time.monotonic()), _log_slow)
-        if call.on_abandon is not None:
-            call.on_abandon()
+            call.over = self._withdraw(call)
+            call.abandoned = not call.over
+            self._abandoned += call.abandoned
+        call.future.cancel()
+        if call.abandoned:
+            metrics.EXECUTOR_ABANDONS.inc()
+            call.later(max(0.0, call.started + self._slow_after - time.monotonic()), _log_slow)
+            if call.on_abandon is not None:
+                call.on_abandon()
 
     def stats(self) -> Stats:
         """How busy it is now."""
@@ -159,8 +159,7 @@ class BoundedExecutor:
         """Take note that a call is over; a freed thread gets the next one."""
         with self._lock:
             call.over = True
-            if call.abandoned:
-                self._abandoned -= 1
+            self._abandoned -= call.abandoned
             if freed is not None:
                 self._employ(freed)
 

@@ -13,14 +13,14 @@ POLICY = {
     "script-src": "'self'",
     "style-src": "'self'",
     "img-src": "'self' data:",
-    "connect-src": "'self'",  # the WebSocket too: `'self'` matches ws: and wss: of the same host (CSP 3, 6.7.2.8)
+    "connect-src": "'self'",  # the WebSocket too: `'self'` matches ws: and wss: of the same host (CSP 3)
     "form-action": "'none'",
     "base-uri": "'none'",
     "frame-ancestors": "'none'",
     "require-trusted-types-for": "'script'",
     "trusted-types": "dompurify",
 }
-"""What the page may do. No script can come out of a text, whatever an agent says: only the sanitiser makes HTML of it."""
+"""What the page may do. Nothing but the sanitiser makes HTML of a text, so no script comes out of what an agent says."""
 
 HEADERS = {
     "Content-Security-Policy": "; ".join(f"{directive} {value}" for directive, value in POLICY.items()),
@@ -38,17 +38,18 @@ class Page:
     """`GET /` and `GET /playground/{file}`. The files are in memory: no path from outside reaches a disk."""
 
     def __init__(self) -> None:
-        self._assets = load()
+        self._files = load()
+        self._page = self._files.pop(INDEX)
 
     def routes(self) -> list[Route]:
         """What the application has to answer."""
         return [Route("/", self._index), Route("/playground/{path:path}", self._file)]
 
     async def _index(self, request: Request) -> Response:
-        return _answer(request, self._assets[INDEX])
+        return _answer(request, self._page)
 
     async def _file(self, request: Request) -> Response:
-        asset = self._assets.get(request.path_params["path"])
+        asset = self._files.get(request.path_params["path"])
         if asset is None:
             return PlainTextResponse("there is no such file", 404, HEADERS)
         return _answer(request, asset)

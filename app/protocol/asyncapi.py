@@ -8,7 +8,6 @@ from typing import Any, get_args
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
-from typing_extensions import override
 
 from app.protocol.close import CloseCode
 from app.protocol.events import FIELDS
@@ -121,12 +120,10 @@ def _type(model: type[Wire]) -> str:
 class _Schemas(GenerateJsonSchema):
     """Without what AsyncAPI has another meaning for, and without titles that only repeat a name."""
 
-    @override
     def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
         made = super().tagged_union_schema(schema)
         made.pop("discriminator", None)
         return made
 
-    @override
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False

@@ -6,7 +6,6 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
-from typing_extensions import override
 
 SUBPROTOCOL = "parley.v1"
 """What a client offers in its handshake."""
@@ -74,7 +73,6 @@ class Wire(BaseModel):
     _members: ClassVar[tuple[tuple[str, str, bool], ...]]
 
     @classmethod
-    @override
     def __pydantic_init_subclass__(cls, **_: object) -> None:
         cls._members = tuple(
             (name, field.alias or name, name in cls.nullable) for name, field in cls.model_fields.items()

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
-from typing_extensions import override
 
 from app.protocol.frames import MAX_NAME, MAX_NUMBER, Position, Wire
 
@@ -184,7 +183,6 @@ class AnswerInput(Counted):
             raise PydanticCustomError("answer", "Exactly one of value and cancelled is needed")
         return self
 
-    @override
     def wire(self) -> dict[str, Any]:
         """As for every frame, but a null `value` is an answer."""
         outcome = {"cancelled": True} if self.cancelled else {"value": self.value}

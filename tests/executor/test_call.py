@@ -146,8 +146,11 @@ async def test_an_error_keeps_its_traceback() -> None:
 
 
 async def test_stop_iteration_does_not_hang_the_caller() -> None:
-    with pytest.raises(RuntimeError, match="next raised StopIteration") as caught:
-        await make_async(next)(iter(()))
+    def f() -> int:
+        return next(iter(list[int]()))
+
+    with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
+        await make_async(f)()
     assert isinstance(caught.value.__cause__, StopIteration)
 
 

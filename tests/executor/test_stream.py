@@ -17,7 +17,9 @@ from app.executor.stream import READ_AHEAD
 from tests.executor.conftest import MakeExecutor
 from tests.executor.gate import Gate, deep, place, turn, until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(30)
+
+with_worker = pytest.mark.usefixtures("worker")
 
 T = TypeVar("T")
 
@@ -53,7 +55,8 @@ async def collect(stream: AsyncGenerator[T, None]) -> list[T]:
 # ---- in order, complete, bounded
 
 
-async def test_fifty_sessions_stream_a_thousand_tokens(worker: BoundedExecutor) -> None:
+@with_worker
+async def test_fifty_sessions_stream_a_thousand_tokens() -> None:
     most_ahead = 0
 
     async def handler() -> list[int]:
@@ -109,7 +112,8 @@ async def test_a_stream_that_never_ends_leaves_room_for_others(make_executor: Ma
     await asyncio.wait({task})
 
 
-async def test_an_item_is_there_as_soon_as_it_is_made(worker: BoundedExecutor) -> None:
+@with_worker
+async def test_an_item_is_there_as_soon_as_it_is_made() -> None:
     go_on = threading.Event()
 
     def two() -> Iterator[str]:
@@ -125,19 +129,22 @@ async def test_an_item_is_there_as_soon_as_it_is_made(worker: BoundedExecutor) -
         await anext(stream)
 
 
-async def test_an_empty_stream(worker: BoundedExecutor) -> None:
+@with_worker
+async def test_an_empty_stream() -> None:
     assert await collect(Source(0).stream()) == []
 
 
 @pytest.mark.parametrize("length", [READ_AHEAD // 2, READ_AHEAD - 1, READ_AHEAD, READ_AHEAD + 1, 2 * READ_AHEAD])
-async def test_lengths_about_the_bound(worker: BoundedExecutor, length: int) -> None:
+@with_worker
+async def test_lengths_about_the_bound(length: int) -> None:
     assert await collect(Source(length).stream()) == list(range(length))
 
 
 # ---- what runs in it
 
 
-async def test_an_error_comes_after_the_items_before_it(worker: BoundedExecutor) -> None:
+@with_worker
+async def test_an_error_comes_after_the_items_before_it() -> None:
     def failing() -> Iterator[int]:
         yield 1
         yield 2
@@ -150,7 +157,8 @@ async def test_an_error_comes_after_the_items_before_it(worker: BoundedExecutor)
     assert items == [1, 2]
 
 
-async def test_all_steps_have_one_context(worker: BoundedExecutor) -> None:
+@with_worker
+async def test_all_steps_have_one_context() -> None:
     def steps() -> Iterator[str]:
         for n in range(3 * READ_AHEAD):
             yield place.get()
@@ -161,7 +169,8 @@ async def test_all_steps_have_one_context(worker: BoundedExecutor) -> None:
     assert place.get() == "caller"
 
 
-async def test_run_sync_in_a_generator(worker: BoundedExecutor) -> None:
+@with_worker
+async def test_run_sync_in_a_generator() -> None:
     def steps() -> Iterator[str]:
         for n in range(3):
             yield deep(1, asyncio.sleep(0, str(n)))
@@ -169,7 +178,8 @@ async def test_run_sync_in_a_generator(worker: BoundedExecutor) -> None:
     assert await collect(make_async(steps)()) == ["0", "1", "2"]
 
 
-async def test_a_stream_in_synchronous_code_of_a_handler(worker: BoundedExecutor) -> None:
+@with_worker
+async def test_a_stream_in_synchronous_code_of_a_handler() -> None:
     async def handler() -> list[int]:
         return run_sync(collect(Source(100).stream()))
 
@@ -185,7 +195,8 @@ async def consume(source: Source, at_first: asyncio.Event, then: asyncio.Event) 
         await then.wait()
 
 
-async def test_a_turn_that_is_cancelled_in_the_body_closes_it(worker: BoundedExecutor) -> None:
+@with_worker
+async def test_a_turn_that_is_cancelled_in_the_body_closes_it() -> None:
     source, begun = Source(), asyncio.Event()
     task = turn(consume(source, begun, asyncio.Event()))
     await begun.wait()
@@ -273,7 +284,8 @@ async def test_a_stream_is_refused_at_its_first_item(make_executor: MakeExecutor
     await blocking
 
 
-async def test_break_closes_it(worker: BoundedExecutor) -> None:
+@with_worker
+async def test_break_closes_it() -> None:
     source = Source()
     async for item in source.stream():
         if item == 100:
@@ -281,7 +293,8 @@ async def test_break_closes_it(worker: BoundedExecutor) -> None:
     assert await source.is_closed()
 
 
-async def test_aclose_waits_until_it_is_closed(worker: BoundedExecutor) -> None:
+@with_worker
+async def test_aclose_waits_until_it_is_closed() -> None:
     source = Source()
     async with contextlib.aclosing(source.stream()) as stream:
         assert await anext(stream) == 0
@@ -311,7 +324,8 @@ async def test_aclose_can_be_cancelled(worker: BoundedExecutor, gate: Gate) -> N
     await until(closed.is_set)
 
 
-async def test_an_error_in_the_body_closes_it(worker: BoundedExecutor) -> None:
+@with_worker
+async def test_an_error_in_the_body_closes_it() -> None:
     source = Source()
     with pytest.raises(LookupError):
         async for _ in source.stream():
@@ -325,7 +339,8 @@ async def test_what_is_never_iterated_never_runs(worker: BoundedExecutor) -> Non
     assert (source.made, source.closed.is_set(), worker.stats().threads) == (0, False, 0)
 
 
-async def test_what_closing_raises_is_logged(worker: BoundedExecutor, gate: Gate) -> None:
+@with_worker
+async def test_what_closing_raises_is_logged(gate: Gate) -> None:
     def bad() -> Iterator[int]:
         try:
             gate(None)

@@ -28,7 +28,7 @@ from app.store.base import Accepted, Attachment, Batch, Claim, LogEntry, NewInpu
 from app.store.batcher import Argument
 from app.store.redis import RedisStore
 from tests.support.valkey import ValkeyProcess
-from tests.support.wire import WireClient
+from tests.support.wire import Frame, WireClient
 
 KINDS = frozenset({"message", "cancel", "end"})
 
@@ -270,3 +270,18 @@ async def until(condition: Callable[[], object], what: str, within: float = 10.0
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"not after {within:g} s: {what}") from None
+
+
+async def refused(client: WireClient) -> Frame:
+    """The next frame, which must be an error that does not close."""
+    frame = await client.receive()
+    assert (frame["type"], frame["fatal"]) == ("error", False), frame
+    return frame
+
+
+async def fatal(client: WireClient, code: int, name: str) -> str:
+    """The message of the error before the connection is closed with this code."""
+    assert (await client.closed())[0] == code
+    last = client.frames[-1]
+    assert (last["type"], last["code"], last["fatal"]) == ("error", name, True), last
+    return str(last["message"])

@@ -215,7 +215,7 @@ NO_PUSHES = [
     (b'{"content": "x", "author": "a", "as": "user"}', "author"),
     (b'{"content": "x", "metadata": []}', "metadata"),
     (b'{"content": "x", "as": "root"}', "as"),
-    (b'{"content": "x", "metadata": {"a": "%s"}}' % (b"x" * 262_000), "262144"),
+    (b'{"content": "x", "metadata": {"a": "%s"}}' % (b"x" * 263_000), "262144"),
     (b"[]", "object"),
     (b'{"content": "x", "metadata": %s1%s}' % (b'{"a":' * 70, b"}" * 70), "64 levels"),
 ]

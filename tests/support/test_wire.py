@@ -32,7 +32,7 @@ WELCOME = {
     "head": HEAD,
     "acked": 3,
     "known": True,
-    "limits": {},
+    "limits": {"frame_bytes": 262_144, "inbox": 64},
 }
 
 

@@ -1,6 +1,7 @@
 """A WebSocket client that knows docs/protocol.md and nothing else of this project.
 
-It is the second implementation of the protocol: a mistake that server and Python client share shows here.
+It is the second implementation of the protocol: a mistake that server and Python client share shows here. All that it
+receives, and all that it sent and the server took, must be as the published document says.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Self
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
+
+from tests.support.document import assert_documented
 
 Frame = dict[str, Any]
 
@@ -53,6 +57,7 @@ class WireClient:
         self.raw: list[str] = []
         self.welcome: Frame = {}
         self.n = 0
+        self._sent: defaultdict[object, deque[Frame]] = defaultdict(deque)
 
     @classmethod
     async def connect(
@@ -85,7 +90,9 @@ class WireClient:
         return self.welcome
 
     async def send(self, kind: str, **members: object) -> None:
-        await self.send_text(json.dumps({"type": kind} | members))
+        frame = {"type": kind} | members
+        self._sent[frame.get("n", kind)].append(frame)
+        await self.send_text(json.dumps(frame))
 
     async def send_text(self, text: str | bytes) -> None:
         """Send what may be no frame at all; bytes go as a binary message."""
@@ -107,9 +114,20 @@ class WireClient:
         kind = frame.get("type")
         assert kind in MEMBERS, f"unknown frame: {text}"
         assert not (missing := MEMBERS[kind] - frame.keys()), f"without {missing}: {text}"
+        assert_documented("toClient", frame)
+        self._note_answer(frame)
         self.frames.append(frame)
         self.raw.append(text)
         return frame
+
+    def _note_answer(self, frame: Frame) -> None:
+        """What the server took must be in the document. Answers to one number come in the order of its frames."""
+        kind = frame["type"]
+        sent = self._sent.get({"welcome": "hello", "pong": "ping"}.get(kind, frame.get("n")))
+        if sent and kind in {"welcome", "pong", "ack", "error"}:
+            asked = sent.popleft()
+            if kind != "error":
+                assert_documented("fromClient", asked)
 
     async def collect(self, until: Callable[[Frame], bool], within: float = 10.0) -> list[Frame]:
         """The frames from the next one to the first for which `until` holds, which must come in time."""

@@ -99,7 +99,7 @@ function gistOf(frame) {
   if (frame.type === 'events') return `${frame.seq} · ${[...new Set(frame.events.map(nameOf))].join(', ')}`;
   if (frame.type === 'error') return `${frame.n ? `n ${frame.n} · ` : ''}${frame.code}`;
   if (frame.type === 'welcome') return `acked ${frame.acked} · head ${frame.head.seq}`;
-  if (frame.type === 'hello') return frame.since ? `since ${frame.since.seq}` : 'from the start';
+  if (frame.type === 'hello') return frame.since ? `since ${frame.since.seq}` : frame.session ? 'from the start' : 'a new session';
   return frame.reason ?? (frame.n ? `n ${frame.n}` : '');
 }
 

@@ -25,6 +25,7 @@ export class Status {
     if (this.#chip.dataset.state !== state.name) {
       this.#chip.dataset.state = state.name;
       this.#words.textContent = short;
+      byId('status-live').textContent = short;
     }
     byId('status-detail').textContent = state.text;
     byId('fact-session').textContent = conversation.session ?? '–';
