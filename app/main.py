@@ -29,7 +29,7 @@ log = logs.get(__name__)
 STORE_WITHIN = 30.0
 """Seconds a starting worker waits for its store."""
 
-KINDS = frozenset({"message", "cancel", "end"})
+KINDS = frozenset({"message", "answer", "action", "settings", "state", "edit", "feedback", "cancel", "end"})
 """The inputs this server works on."""
 
 

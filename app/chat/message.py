@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from app.protocol import events
 from app.protocol.events import Event
-from app.protocol.inputs import MessageInput, Part, TextPart
+from app.protocol.inputs import EditInput, MessageInput, Part, TextPart
 from app.runtime import context
 from app.runtime.turn import Turn
 
@@ -39,14 +39,15 @@ class Message:
         self._open = False
 
     @classmethod
-    def incoming(cls, said: MessageInput) -> Self:
+    def incoming(cls, said: MessageInput | EditInput) -> Self:
         """The message a user sent."""
         content = said.content
         text = content if isinstance(content, str) else _text(content)
-        message = cls(text, "user", metadata=said.metadata, id=said.id)
+        metadata = said.metadata if isinstance(said, MessageInput) else None
+        message = cls(text, "user", metadata=metadata, id=said.id)
         if not isinstance(content, str):
             message.parts = [part.wire() for part in content]
-        message.command = said.command
+        message.command = said.command if isinstance(said, MessageInput) else None
         message._shown = True
         return message
 

@@ -215,7 +215,6 @@ def _waits(stepper: _Stepper) -> Generator[Any, Any, None]:
             resume, value = waiting.throw, error
         handover.driver = getcurrent()
         resume(value)
-        del resume, value
     if len(_idle.steppers) < MAX_IDLE:
         _idle.steppers.append(stepper)
 

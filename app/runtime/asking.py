@@ -9,7 +9,7 @@ from typing import Any
 from app.protocol import events
 from app.protocol.events import Event
 from app.protocol.inputs import AnswerInput
-from app.runtime.durable import Ask, Asks, Keys, Resolution
+from app.runtime.durable import Ask, Asks, Keys, Resolution, resolved
 from app.runtime.emitter import Emitter
 
 MOST_OPEN = 16
@@ -50,7 +50,7 @@ class Asking:
         if earlier is not None:
             return earlier
         expires = self._asks.deadline(key) or self._clock() + int(timeout * 1000)
-        ask = Ask(key, f"{key}.{self._attempt}", expires, is_valid, asyncio.get_running_loop().create_future())
+        ask = Ask(key, f"{key}.{self._attempt}", kind, expires, is_valid, asyncio.get_running_loop().create_future())
         shown = events.ask(ask.id, kind, prompt, expires_at=expires, options=options, schema=schema)
         self._emit([shown])
         self._emitter.note_ask(key, ask.record())
@@ -94,7 +94,7 @@ class Asking:
 
     def _resolve(self, ask: Ask, resolution: Resolution) -> None:
         """Show it and keep it for a next attempt, in one append."""
-        self._emit([events.ask_resolved(ask.id, resolution.status, resolution.value)])
+        self._emit(resolved(ask.id, ask.kind, resolution))
         self._emitter.note_ask(ask.key, ask.record(resolution))
 
     def _emit(self, new: Sequence[Event]) -> None:

@@ -9,8 +9,8 @@ from app.protocol import events
 from app.protocol.codec import input_from
 from app.protocol.events import Event
 from app.protocol.fold import Fold
-from app.protocol.inputs import AnswerInput, MessageInput
-from app.runtime.durable import Asks, Resolution
+from app.protocol.inputs import AnswerInput, EditInput, MessageInput
+from app.runtime.durable import Asks
 from app.runtime.emitter import Emitter
 from app.runtime.history import fold_all
 from app.runtime.registry import Agent, Hook
@@ -23,6 +23,7 @@ CANCELLED = Outcome("cancelled", "cancelled")
 INTERRUPTED = Outcome("cancelled", "a newer message came")
 REJECTED = Outcome("rejected", "another message is being answered")
 ENDING = Outcome("cancelled", "the session was ended")
+NO_MESSAGE = Outcome("rejected", "there is no such message of yours to edit")
 NO_HANDLER = Outcome("handler_error", "this agent has no handler for this input")
 
 
@@ -59,9 +60,16 @@ class Attempts:
         """Run an attempt to its end. `answers` are those that came while none ran; they are taken."""
         resume = None if self.resumed else self._agent.hooks.get("chat_resume")
         self.resumed = True
-        fold = await fold_all(self._store, self._claim.session) if again or resume else Fold()
+        edit = turn.body if isinstance(turn.body, EditInput) and not again else None
+        fold = await fold_all(self._store, self._claim.session) if again or resume or edit else Fold()
+        edited = editing(edit, fold) if edit else []
+        if edited is None:
+            self._emitter.emit(turn.id, turn.attempt, opening(turn))
+            turn.finish(NO_MESSAGE)
+            return
         before = self._resumption(turn, resume, fold) if resume else None
-        turn.begin(reopening(turn, fold, self._take(answers, turn.asks)) if again else opening(turn))
+        first = reopening(turn, fold, self._take(answers, turn.asks)) if again else [*opening(turn), *edited]
+        turn.begin(first)
         if not hook.retry:
             await turn.flush()  # from now on the store knows that it was begun
         await turn.run(hook, before, self._agent.hooks.get("stop"))
@@ -94,16 +102,16 @@ class Attempts:
         steps = self._claim.steps if again else {}
         return Turn(turn_id, attempt, input_from(body) if body else None, lease, asks, steps)
 
-    def _take(self, answers: list[tuple[int, AnswerInput]], asks: Asks) -> dict[str, Resolution]:
-        """Keep what was answered between two attempts with the append that begins the second."""
-        answered = {}
+    def _take(self, answers: list[tuple[int, AnswerInput]], asks: Asks) -> dict[str, list[Event]]:
+        """Keep what was answered between two attempts with the append that begins the second; what shows it."""
+        shown = {}
         for index, answer in answers:
-            if kept := asks.answered_between(answer.ask, answer):
-                self._emitter.note_ask(*kept)
-                answered[answer.ask] = Resolution("cancelled" if answer.cancelled else "answered", answer.value)
+            if taken := asks.answered_between(answer):
+                key, record, shown[answer.ask] = taken
+                self._emitter.note_ask(key, record)
             self._emitter.settle(index)
         answers.clear()
-        return answered
+        return shown
 
     def _resumption(self, turn: Turn, hook: Hook, fold: Fold) -> Before:
         session = self._session
@@ -132,16 +140,30 @@ def opening(turn: Turn) -> list[Event]:
     return started
 
 
-def reopening(turn: Turn, fold: Fold, answered: Mapping[str, Resolution]) -> list[Event]:
+def editing(edit: EditInput, fold: Fold) -> list[Event] | None:
+    """What puts another content in place of a user's message and takes away all that came after it.
+
+    None if the conversation holds no such message of the user.
+    """
+    messages = fold.snapshot()["messages"]
+    places = [i for i, m in enumerate(messages) if m["id"] == edit.id and m["role"] == "user"]
+    if not places:
+        return None
+    later = [events.message_removed(message["id"]) for message in messages[places[0] + 1 :]]
+    echo = events.user_message(edit.id, edit.content)
+    text = "".join(event["delta"] for event in echo if "delta" in event)
+    metadata = echo[0].get("metadata")
+    return [*later, events.message_updated(edit.id, text, **({"metadata": metadata} if metadata else {}))]
+
+
+def reopening(turn: Turn, fold: Fold, answered: Mapping[str, list[Event]]) -> list[Event]:
     """The events of a next attempt, in one append: what is open is closed, what was shown is named.
 
-    `answered` are the asks that were answered after the earlier attempt's worker died.
+    `answered` shows the ends of asks that were answered after the earlier attempt's worker died.
     """
-    closed = [
-        events.ask_resolved(ask, answered[ask].status, answered[ask].value) if ask in answered else event
-        for event in fold.closing_events()
-        for ask in [event.get("value", {}).get("id", "")]
-    ]
+    closed: list[Event] = []
+    for event in fold.closing_events():
+        closed += answered.get(event.get("value", {}).get("id", ""), [event])
     return [
         *closed,
         events.superseded(fold.shown(turn.id)),

@@ -14,9 +14,13 @@ from typing import Any
 
 import orjson
 
-from app.protocol.events import AskStatus
+from app.protocol import events
+from app.protocol.events import AskStatus, Event
 from app.protocol.inputs import AnswerInput
 from app.runtime.emitter import Emitter
+
+TEXT = "text"
+"""The kind of ask that is answered in words."""
 
 
 class Keys:
@@ -41,19 +45,28 @@ class Resolution:
     value: Any = None
 
 
+def resolved(ask_id: str, kind: str, resolution: Resolution) -> list[Event]:
+    """What shows that an ask has ended; an answer in words is also something the user said."""
+    shown = [events.ask_resolved(ask_id, resolution.status, resolution.value)]
+    if kind == TEXT and resolution.status == "answered":
+        shown += events.text_message(f"{ask_id}.answer", resolution.value, "user")
+    return shown
+
+
 @dataclass(slots=True)
 class Ask:
     """One ask. `id` is what clients know it by in this attempt, `expires` is in ms of the store's time."""
 
     key: str
     id: str
+    kind: str
     expires: int
     is_valid: Callable[[Any], bool]
     ended: asyncio.Future[Resolution]
 
     def record(self, resolution: Resolution | None = None) -> bytes:
         """What the store keeps of it."""
-        kept: dict[str, Any] = {"id": self.id, "expires": self.expires}
+        kept: dict[str, Any] = {"id": self.id, "kind": self.kind, "expires": self.expires}
         if resolution is not None:
             kept |= {"status": resolution.status, "value": resolution.value}
         return orjson.dumps(kept)
@@ -89,13 +102,16 @@ class Asks:
         ask = self._open.get(ask_id)
         return None if ask is None or ask.ended.done() else ask
 
-    def answered_between(self, ask_id: str, answer: AnswerInput) -> tuple[str, bytes] | None:
-        """Take an answer to an ask of an attempt that is over; key and record to keep, or None if nothing waits."""
+    def answered_between(self, answer: AnswerInput) -> tuple[str, bytes, list[Event]] | None:
+        """Take an answer to an ask of an attempt that is over: key and record to keep, and what shows it.
+
+        None if no such ask waits.
+        """
         for key, record in self._kept.items():
-            if record["id"] == ask_id and "status" not in record:
-                status = "cancelled" if answer.cancelled else "answered"
-                record |= {"status": status, "value": answer.value}
-                return key, orjson.dumps(record)
+            if record["id"] == answer.ask and "status" not in record:
+                resolution = Resolution("cancelled" if answer.cancelled else "answered", answer.value)
+                record |= {"status": resolution.status, "value": resolution.value}
+                return key, orjson.dumps(record), resolved(answer.ask, record["kind"], resolution)
         return None
 
 

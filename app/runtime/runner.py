@@ -11,7 +11,7 @@ from app import logs
 from app.errors import StoreError
 from app.metrics import LEASES_LOST
 from app.protocol.codec import input_from
-from app.protocol.inputs import AnswerInput
+from app.protocol.inputs import ActionInput, AnswerInput
 from app.protocol.pushes import Push
 from app.runtime.attempts import CANCELLED, ENDING, INTERRUPTED, NO_HANDLER, REJECTED, Attempts, verdict
 from app.runtime.emitter import Emitter
@@ -24,7 +24,7 @@ from app.store.base import Batch, Claim, Inbox, Input
 
 log = logs.get(__name__)
 
-HOOKS = {"start": "chat_start"}
+HOOKS = {"start": "chat_start", "edit": "message"}
 """The hooks whose names are not those of the inputs they are for."""
 
 Keep = Callable[["asyncio.Task[None]"], None]
@@ -196,7 +196,7 @@ class Runner:
 
     async def _do(self, todo: Input) -> None:
         again = self._unfinished == todo.turn
-        hook = self._agent.hooks.get(HOOKS.get(todo.kind, todo.kind))
+        hook = self._agent.hooks.get(_hook_name(todo))
         outcome = self._verdicts.pop(todo.turn, None)
         if again and outcome is None:
             outcome = verdict(hook, self.claim.deaths, self._settings.turn_max_attempts)
@@ -250,3 +250,11 @@ class Runner:
         log.warning("lease_lost", session=self.claim.session, reason=type(failure).__name__)
         if self._turn is not None:
             self._turn.forget()
+
+
+def _hook_name(todo: Input) -> str:
+    if todo.kind == "action":
+        action = input_from(todo.body)
+        assert isinstance(action, ActionInput)  # noqa: S101  # nothing else is kept under this kind
+        return f"action:{action.name}"
+    return HOOKS.get(todo.kind, todo.kind)

@@ -13,7 +13,7 @@ import orjson
 
 from app.protocol.codec import body_of, checksum
 from app.protocol.frames import START
-from app.protocol.inputs import CancelInput, Durable, EndInput, MessageInput
+from app.protocol.inputs import AnswerInput, CancelInput, Durable, EditInput, EndInput, MessageInput
 from app.runtime.loading import load
 from app.runtime.registry import Registry
 from app.runtime.supervisor import Supervisor
@@ -69,7 +69,7 @@ class Talk:
         self.session = session
         self.frames: list[Frame] = []
         self.is_over = asyncio.Event()
-        self._worker = worker
+        self.worker = worker
         self._n = self._seq = 0
         self._grown = asyncio.Event()
 
@@ -99,7 +99,7 @@ class Talk:
 
     async def move(self, worker: Worker) -> None:
         """Go on at another worker, with what its log holds after the last frame."""
-        self._worker = worker
+        self.worker = worker
         worker.store.listen(self.session, self)
         await worker.store.attach(self.session, "ann", CLIENT, START)
 
@@ -108,6 +108,19 @@ class Talk:
         accepted = await self._send(MessageInput(n=self._n + 1, content=content), secrets.token_urlsafe(8))
         assert accepted.turn is not None
         return accepted.turn
+
+    async def edit(self, message: str, content: str) -> str:
+        """Edit an earlier message; the id of the new turn."""
+        frame = EditInput(n=self._n + 1, id=message, content=content)
+        accepted = await self._send(frame, secrets.token_urlsafe(8))
+        assert accepted.turn is not None
+        return accepted.turn
+
+    async def answer(self, ask: str, value: Any) -> None:
+        await self._send(AnswerInput(n=self._n + 1, ask=ask, value=value), "")
+
+    async def decline(self, ask: str) -> None:
+        await self._send(AnswerInput(n=self._n + 1, ask=ask, cancelled=True), "")
 
     async def cancel(self, turn: str | None = None) -> None:
         await self._send(CancelInput(n=self._n + 1, turn=turn), "", turn or "")
@@ -119,7 +132,7 @@ class Talk:
         self._n += 1
         body = body_of(frame)
         new = NewInput(self._n, frame.type, body, checksum(body), turn, target)
-        accepted = await self._worker.store.accept(self.session, CLIENT, new)
+        accepted = await self.worker.store.accept(self.session, CLIENT, new)
         assert isinstance(accepted, Accepted), accepted
         return accepted
 
@@ -139,6 +152,19 @@ class Talk:
         ends = [e for e in self.events(turn) if e["type"] in {"RUN_FINISHED", "RUN_ERROR"}]
         assert len(ends) < 2, f"turn {turn} ended {len(ends)} times"
         return ends[0] if ends else None
+
+    async def asked(self, nth: int = 0) -> Frame:
+        """The n-th ask that was shown, from 0."""
+
+        def asks() -> list[Frame]:
+            return [e["value"] for e in self.events() if e.get("name") == "parley.ask"]
+
+        await self.until(lambda: len(asks()) > nth)
+        return asks()[nth]
+
+    def resolved(self) -> list[Frame]:
+        """How asks ended, in order."""
+        return [e["value"] for e in self.events() if e.get("name") == "parley.ask_resolved"]
 
     async def done(self, turn: str) -> Frame:
         """The terminal event of a turn, once it is there; nothing of the turn may follow it."""

@@ -138,6 +138,34 @@ async def test_what_is_no_frame_of_the_protocol_fails(play: Callable[[Script], A
         await client.receive()
 
 
+@pytest.mark.parametrize("wrong", [{"time": "now"}, {"time": 1, "more": 1}], ids=("type", "member"))
+async def test_what_the_document_does_not_know_fails(play: Callable[[Script], Any], wrong: Frame) -> None:
+    client = await play(says({"type": "pong", **wrong}))
+    await client.send("ping")
+    with pytest.raises(AssertionError, match="the document"):
+        await client.receive()
+
+
+async def test_what_the_server_took_and_should_not_have_fails(play: Callable[[Script], Any]) -> None:
+    ack = {"type": "ack", "n": 4, "duplicate": False, "queued": 0}
+    refusal = {"type": "error", "code": "bad_frame", "message": "no", "n": 4, "fatal": False}
+
+    async def script(connection: ServerConnection) -> None:
+        for _ in range(3):
+            await connection.recv()
+        for frame in (refusal, ack, {**ack, "n": 5}):
+            await connection.send(json.dumps(frame))
+        await connection.wait_closed()
+
+    client = await play(script)
+    await client.send("message", n=4, content=7)
+    await client.send("message", n=4, content="x")
+    await client.send("message", n=5, content=7)
+    await client.collect(is_a("ack", n=4))
+    with pytest.raises(AssertionError, match="the document says otherwise of message"):
+        await client.receive()
+
+
 async def test_drop_says_no_goodbye(play: Callable[[Script], Any]) -> None:
     seen = asyncio.get_running_loop().create_future()
 

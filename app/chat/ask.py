@@ -1,0 +1,132 @@
+"""Asks: a handler says something and waits for the user's answer, through reconnects and its worker's death."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from app.chat.action import Action
+from app.chat.message import Message
+from app.protocol import events
+from app.runtime import context
+from app.runtime.durable import Resolution
+
+DEFAULT_TIMEOUT = 60.0
+"""Seconds an ask waits if it is not told otherwise, as in Chainlit."""
+
+LONGEST_ANSWER = 262_144
+"""Characters of an answer in words."""
+
+
+class _Ask(Message):
+    """What all asks share. `timeout` is seconds from the first attempt on; `key` names the ask across attempts."""
+
+    kind: ClassVar[str]
+
+    def __init__(
+        self,
+        content: str,
+        author: str | None = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        raise_on_timeout: bool = False,
+        key: str | None = None,
+    ) -> None:
+        super().__init__(content, author)
+        if not timeout > 0:
+            raise ValueError(f"timeout is {timeout!r}, not a number of seconds above 0")
+        self.timeout = timeout
+        self.raise_on_timeout = raise_on_timeout
+        self.key = key
+
+    async def _answer(
+        self, options: Sequence[Any] | None = None, schema: dict[str, Any] | None = None
+    ) -> Resolution | None:
+        """Show the words, ask, and wait. None if it was declined or nobody answered."""
+        await super().send()
+        resolution = await context.turn().asking.ask(
+            self.kind,
+            self.content,
+            timeout=self.timeout,
+            is_valid=self.is_valid,
+            options=options,
+            schema=schema,
+            key=self.key,
+        )
+        if resolution.status == "expired" and self.raise_on_timeout:
+            raise TimeoutError(f"nobody answered within {self.timeout:g} s")
+        return resolution if resolution.status == "answered" else None
+
+    def is_valid(self, value: Any) -> bool:
+        """Whether this is an answer to what was asked; what is none leaves the ask open."""
+        raise NotImplementedError
+
+
+class AskUserMessage(_Ask):
+    """Asks for words. `send` returns `{"output": …}` and more, as in Chainlit, or None."""
+
+    kind = "text"
+
+    async def send(self) -> dict[str, Any] | None:  # type: ignore[override]  # an ask returns its answer
+        """Ask and wait. Raises: TimeoutError with `raise_on_timeout`; OutsideTurn."""
+        answer = await self._answer()
+        if answer is None:
+            return None
+        turn = context.turn()
+        reply = turn.new_id()
+        await turn.emit(events.text_message(reply, answer.value, "user"), size=len(answer.value) + 256)
+        return {"id": reply, "name": "user", "type": "user_message", "output": answer.value}
+
+    def is_valid(self, value: Any) -> bool:
+        """A string of at most 256 Ki characters."""
+        return isinstance(value, str) and len(value) <= LONGEST_ANSWER
+
+
+class AskActionMessage(_Ask):
+    """Offers buttons. `send` returns the chosen one as `{"name": …, "payload": …}`, or None."""
+
+    kind = "action"
+
+    def __init__(self, content: str, actions: Sequence[Action], author: str | None = None, **options: Any) -> None:
+        super().__init__(content, author, **options)
+        if not actions:
+            raise ValueError("actions is empty: there is nothing to choose")
+        self.choices = list(actions)
+
+    async def send(self) -> dict[str, Any] | None:  # type: ignore[override]  # an ask returns its answer
+        """Ask and wait. Raises: TimeoutError with `raise_on_timeout`; OutsideTurn."""
+        answer = await self._answer([action.as_dict() for action in self.choices])
+        if answer is None:
+            return None
+        chosen = next(action for action in self.choices if action.name == _name(answer.value))
+        return {**chosen.as_dict(), "forId": self.id}
+
+    def is_valid(self, value: Any) -> bool:
+        """The name of one of the actions, alone or as `{"name": …}`."""
+        return _name(value) in {action.name for action in self.choices}
+
+
+class AskElementMessage(_Ask):
+    """Shows an element to fill in. `send` returns what the user sent, an object with `submitted`, or None."""
+
+    kind = "element"
+
+    def __init__(
+        self, content: str, schema: dict[str, Any] | None = None, author: str | None = None, **options: Any
+    ) -> None:
+        super().__init__(content, author, **options)
+        self.schema = schema
+
+    async def send(self) -> dict[str, Any] | None:  # type: ignore[override]  # an ask returns its answer
+        """Ask and wait. Raises: TimeoutError with `raise_on_timeout`; OutsideTurn."""
+        answer = await self._answer(schema=self.schema)
+        return None if answer is None else {**answer.value, "submitted": True}
+
+    def is_valid(self, value: Any) -> bool:
+        """Any object."""
+        return isinstance(value, dict)
+
+
+def _name(value: Any) -> str | None:
+    name = value.get("name") if isinstance(value, dict) else value
+    return name if isinstance(name, str) else None

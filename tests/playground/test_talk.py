@@ -1,0 +1,212 @@
+"""A conversation on the page, and everything that interrupts one: the whole answer stands there once."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+from playwright.async_api import expect
+
+from tests.conftest import StartServer
+from tests.playground.agents import AGENTS, WORDS
+from tests.playground.chromium import REFUSED, Tab, open_tab
+from tests.playground.conftest import Desk
+from tests.support.server import ParleyServer
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def counted(word: str) -> list[tuple[str, str]]:
+    """What is shown after one question to the counter."""
+    return [("user", word), ("agent", " ".join(f"{word}{k}" for k in range(WORDS)))]
+
+
+async def in_mid_stream(tab: Tab, word: str) -> None:
+    await tab.say(word)
+    await tab.sees(f"{word}3 ")
+    await expect(tab[".message.open"]).to_have_count(1)
+
+
+async def test_an_answer_streams_in(desk: Desk, site: ParleyServer) -> None:
+    tab = await desk.tab(site, "counter")
+    lengths = await tab.page.evaluate_handle("() => []")
+    observe = """(lengths) => new MutationObserver(() =>
+        lengths.push(document.querySelector('#messages .agent .body')?.innerText.length ?? 0))
+        .observe(document.getElementById('messages'), {childList: true, subtree: true, characterData: true})"""
+    await tab.page.evaluate(observe, lengths)
+    await tab.say("a")
+    await tab.sees(f"a{WORDS - 1}")
+    await tab.done()
+    assert await tab.transcript() == counted("a")
+    seen = await lengths.json_value()
+    assert len(set(seen)) > 10
+    assert seen == sorted(seen)
+
+
+async def test_a_reload_in_mid_stream(desk: Desk, site: ParleyServer) -> None:
+    tab = await desk.tab(site, "counter")
+    await in_mid_stream(tab, "a")
+    client = await tab.kept("client")
+    await tab.page.reload()
+    await tab.sees("a0 ")
+    await tab.done()
+    assert await tab.transcript() == counted("a")
+    # it is the same tab, and counts on
+    assert await tab.kept("client") == client
+    await tab.say("b")
+    await tab.sees(f"b{WORDS - 1}")
+    await tab.done()
+    assert await tab.transcript() == counted("a") + counted("b")
+
+
+async def test_a_dropped_connection_in_mid_stream(desk: Desk, site: ParleyServer) -> None:
+    tab = await desk.tab(site, "counter")
+    await in_mid_stream(tab, "a")
+    await tab["#status"].click()
+    await tab["#drop"].click()
+    await expect(tab["#status-words"]).to_have_text("Reconnecting")
+    await expect(tab["#status-detail"]).to_contain_text("dropped by you")
+    # what is said meanwhile is sent later
+    await tab["#text"].fill("b")
+    await tab["#text"].press("Enter")
+    await expect(tab["#pending .hint"]).to_have_text("Will be sent when the connection is back")
+    await tab["#retry"].click()
+    await tab.connected()
+    await tab.sees(f"b{WORDS - 1}")
+    await tab.done()
+    assert await tab.transcript() == counted("a") + counted("b")
+
+
+@pytest.mark.parametrize("store_too", [False, True], ids=["server", "server and store"])
+async def test_a_killed_server_in_mid_stream(desk: Desk, server: StartServer, store_too: bool) -> None:  # noqa: FBT001
+    site = await asyncio.to_thread(server, AGENTS)
+    tab = await desk.tab(site, "counter")
+    desk.forgive(REFUSED)
+    await in_mid_stream(tab, "a")
+    await asyncio.to_thread(site.kill_group)
+    if store_too:
+        await asyncio.to_thread(site.kill_store)
+    await expect(tab["#status-words"]).to_have_text(re.compile("Reconnecting|Connecting"))
+    await asyncio.to_thread(site.start)
+    await tab.sees(f"a{WORDS - 1}")
+    await tab.done()
+    assert await tab.transcript() == counted("a")
+
+
+async def test_stop(desk: Desk, site: ParleyServer) -> None:
+    tab = await desk.tab(site, "counter")
+    await in_mid_stream(tab, "a")
+    await tab["#stop"].click()
+    await expect(tab["#messages .end"]).to_have_text("Stopped.")
+    await tab.done()
+    assert f"a{WORDS - 1}" not in await tab.answers().last.inner_text()
+    await tab.say("b")
+    await tab.sees(f"b{WORDS - 1}")
+
+
+async def test_a_second_tab_shows_the_same(desk: Desk, site: ParleyServer) -> None:
+    one = await desk.tab(site, "counter")
+    await in_mid_stream(one, "a")
+    two = await open_tab(one.page.context, one.page.url)
+    await two.sees("a0 ")
+    await two.done()
+    await one.done()
+    assert await one.transcript() == await two.transcript() == counted("a")
+    await in_mid_stream(two, "b")
+    await one.sees("b3 ")
+    await one["#stop"].click()
+    for tab in (one, two):
+        await expect(tab["#messages .end"]).to_have_text("Stopped.")
+        await tab.done()
+    assert await one.transcript() == await two.transcript()
+    assert await one.kept("client") != await two.kept("client")
+
+
+async def test_a_duplicated_tab_counts_for_itself(desk: Desk, site: ParleyServer) -> None:
+    one = await desk.tab(site, "echo")
+    await one.say("from one")
+    await one.done()
+    # as the browser's own "Duplicate": the new tab begins with a copy of the other's storage
+    async with one.page.context.expect_page() as opened:
+        await one.page.evaluate("() => { open(location.href) }")
+    two = Tab(await opened.value)
+    await two.connected()
+    await two.sees("from one")
+    assert await one.kept("client") != await two.kept("client")
+    await asyncio.gather(one.say("again"), two.say("from two"))
+    for tab in (one, two):
+        await expect(tab["#messages .message"]).to_have_count(6)
+        await tab.done()
+    assert await one.transcript() == await two.transcript()
+    assert sorted(text for who, text in await one.transcript() if who == "user") == ["again", "from one", "from two"]
+
+
+async def test_one_agent_and_then_another(desk: Desk, site: ParleyServer) -> None:
+    tab = await desk.tab(site, "echo")
+    await expect(tab["#empty-description"]).to_have_text("Says the same, whole.")
+    await tab.say("to echo")
+    await tab.done()
+    await tab.choose("counter")
+    assert await tab.transcript() == []
+    await expect(tab["#empty-name"]).to_have_text("counter")
+    await tab.say("c")
+    await tab.sees("c0 ")
+    await tab.page.go_back()
+    await tab.sees("to echo")
+    await expect(tab["#agent"]).to_have_value("echo")
+    await tab.page.go_forward()
+    await tab.sees(f"c{WORDS - 1}")
+    await tab.done()
+    assert await tab.transcript() == counted("c")
+    await tab["#new"].click()
+    await expect(tab["#empty"]).to_be_visible()
+    await expect(tab["#agent"]).to_have_value("counter")
+
+
+async def test_what_goes_wrong_is_said_in_words(desk: Desk, site: ParleyServer) -> None:
+    tab = await desk.tab(site, "moody")
+    await tab.say("fail")
+    await expect(tab["#messages .end"].last).to_contain_text("The agent failed. It says: something went wrong")
+    await tab.say("admit")
+    await expect(tab[".message.error .body"]).to_have_text("my fault")
+    await tab.say("change")
+    await tab.sees("second")
+    await expect(tab[".message strong"]).to_have_text("second")
+    await tab.say("take back")
+    await tab.sees("said")
+    await tab.done()
+    assert [text for who, text in await tab.transcript() if who == "agent"] == ["my fault", "second", "said"]
+    await tab.say("wait")
+    await expect(tab["#working"]).to_be_visible()
+    await tab.say("change")
+    await expect(tab["#messages .end"].last).to_contain_text("Not taken: the agent was still busy")
+    await tab["#stop"].click()
+    await tab.sees("I was stopped.")
+    await expect(tab["#messages .end"].last).to_have_text("Stopped.")
+
+
+async def test_a_session_that_is_not_there(desk: Desk, site: ParleyServer) -> None:
+    tab = await open_tab(await desk.context(site), f"{site.url}/#session=nobody-has-this-one")
+    await expect(tab["#over-words"]).to_have_text("There is no such conversation or agent, or not any more.")
+    await expect(tab["#text"]).to_be_disabled()
+    await expect(tab["#over-retry"]).to_be_hidden()
+    await tab["#over-new"].click()
+    await tab.connected()
+    await tab.say("anew")
+    await tab.sees("anew")
+    await expect(tab["#over"]).to_be_hidden()
+
+
+async def test_a_draft_outlives_a_reload(desk: Desk, site: ParleyServer) -> None:
+    tab = await desk.tab(site, "echo")
+    await tab["#text"].fill("not yet\nsaid")
+    await tab.page.reload()
+    await expect(tab["#text"]).to_have_value("not yet\nsaid")
+    await tab["#text"].press("Shift+Enter")
+    await tab["#text"].type("!")
+    await tab["#text"].press("Enter")
+    await tab.done()
+    assert (await tab.transcript())[0][0] == "user"
+    assert await tab["#messages .user .body"].inner_text() == "not yet\nsaid\n!"
+    await expect(tab["#text"]).to_have_value("")

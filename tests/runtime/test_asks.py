@@ -1,0 +1,125 @@
+"""Asks: the first answer wins, nothing is answered twice, and a worker's death loses neither question nor answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.runtime.conftest import Start
+from tests.runtime.stage import Talk
+
+ASKS = """
+async def ask(prompt, timeout=60, key=None):
+    asking = cl.context.turn.asking
+    is_valid = lambda value: isinstance(value, str)
+    return await asking.ask("text", prompt, timeout=timeout, is_valid=is_valid, key=key)
+
+@cl.on_message
+async def main(message):
+    timeout = 0.05 if message.content == "short" else 60
+    first = await ask("colour?", timeout)
+    await cl.Message(f"{first.status} {first.value}").send()
+    if message.content == "two":
+        second = await ask("colour?")
+        await cl.Message(f"and {second.value}").send()
+"""
+
+
+async def test_an_answer_is_returned_shown_and_no_longer_asked_for(worker: Start) -> None:
+    talk = await Talk.start(await worker(ASKS))
+    turn = await talk.say("x")
+    ask = await talk.asked()
+    assert (ask["kind"], ask["prompt"]) == ("text", "colour?")
+    await talk.answer(ask["id"], "blue")
+    await talk.done(turn)
+    assert talk.text(turn) == "answered blue"
+    assert talk.resolved() == [{"id": ask["id"], "status": "answered", "value": "blue"}]
+    said = [e["delta"] for e in talk.events(turn) if e.get("messageId", "").endswith(".answer") and "delta" in e]
+    assert said == ["blue"]
+
+
+async def test_the_first_answer_wins_and_a_late_one_changes_nothing(worker: Start) -> None:
+    talk = await Talk.start(await worker(ASKS))
+    turn = await talk.say("x")
+    ask = await talk.asked()
+    await talk.answer(ask["id"], "first")
+    await talk.answer(ask["id"], "second")
+    await talk.done(turn)
+    await talk.answer(ask["id"], "late")
+    await talk.answer("no-such-ask", "x")
+    again = await talk.say("x")
+    await talk.answer((await talk.asked(1))["id"], "other")
+    await talk.done(again)
+    assert (talk.text(turn), talk.text(again)) == ("answered first", "answered other")
+    assert len(talk.resolved()) == 2
+    await talk.worker.idle()
+    assert await talk.worker.store.inbox(talk.session) == []
+
+
+async def test_what_is_no_answer_leaves_the_ask_open(worker: Start) -> None:
+    talk = await Talk.start(await worker(ASKS))
+    turn = await talk.say("x")
+    ask = await talk.asked()
+    await talk.answer(ask["id"], {"not": "words"})
+    await talk.until(lambda: "parley.toast" in str(talk.frames))
+    await talk.answer(ask["id"], "words")
+    await talk.done(turn)
+    assert talk.text(turn) == "answered words"
+
+
+@pytest.mark.parametrize("how", ["declined", "expired", "cancelled"])
+async def test_an_ask_may_end_without_an_answer(worker: Start, how: str) -> None:
+    talk = await Talk.start(await worker(ASKS))
+    turn = await talk.say("short" if how == "expired" else "x")
+    ask = await talk.asked()
+    if how == "declined":
+        await talk.decline(ask["id"])
+    elif how == "cancelled":
+        await talk.cancel()
+    end = await talk.done(turn)
+    status = "expired" if how == "expired" else "cancelled"
+    assert talk.resolved() == [{"id": ask["id"], "status": status}]
+    assert end["type"] == ("RUN_ERROR" if how == "cancelled" else "RUN_FINISHED")
+
+
+@pytest.mark.parametrize("when", ["before", "between"])
+async def test_an_answer_outlives_the_worker(worker: Start, when: str) -> None:
+    source = ASKS + """
+    if cl.context.turn.attempt == 1:
+        await asyncio.sleep(3600)
+"""
+    first = await worker(source)
+    talk = await Talk.start(first)
+    turn = await talk.say("x")
+    ask = await talk.asked()
+    if when == "before":
+        await talk.answer(ask["id"], "kept")
+        await talk.until(lambda: "answered kept" in talk.text(turn))
+    await first.die()
+    second = await worker()
+    second.store.dismiss()
+    second.supervisor._draining = True  # takes the answer in, and does not take the session up
+    await talk.move(second)
+    if when == "between":
+        await talk.answer(ask["id"], "kept")
+    third = await worker()
+    await talk.move(third)
+    assert (await talk.done(turn))["type"] == "RUN_FINISHED"
+    assert talk.text(turn, attempt=2) == "answered kept"
+    assert talk.resolved() == [{"id": ask["id"], "status": "answered", "value": "kept"}]
+
+
+async def test_an_open_ask_is_asked_again_and_keeps_its_deadline(worker: Start) -> None:
+    first = await worker(ASKS)
+    talk = await Talk.start(first)
+    turn = await talk.say("two")
+    await talk.answer((await talk.asked())["id"], "one")
+    open_one = await talk.asked(1)
+    await first.die()
+    await talk.move(await worker())
+    again = await talk.asked(2)
+    assert again["id"] != open_one["id"]
+    assert again["expiresAt"] == open_one["expiresAt"]
+    await talk.answer(again["id"], "two")
+    await talk.done(turn)
+    assert talk.text(turn, attempt=2) == "answered oneand two"
+    assert [r["status"] for r in talk.resolved()] == ["answered", "cancelled", "answered"]
