@@ -13,7 +13,10 @@ from app.chat.callbacks import (
     on_message,
     on_stop,
 )
+from app.chat.chat_context import chat_context
 from app.chat.message import ErrorMessage, Message
+from app.chat.session import session
+from app.chat.state import state
 from app.chat.tools import sleep
 from app.chat.user_session import context, user_session
 from app.errors import ExecutorBusy, OutsideTurn, ParleyError, SessionStateError
@@ -26,6 +29,7 @@ __all__ = [
     "OutsideTurn",
     "ParleyError",
     "SessionStateError",
+    "chat_context",
     "context",
     "make_async",
     "on_app_shutdown",
@@ -36,6 +40,8 @@ __all__ = [
     "on_message",
     "on_stop",
     "run_sync",
+    "session",
     "sleep",
+    "state",
     "user_session",
 ]

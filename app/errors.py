@@ -9,6 +9,7 @@ ParleyError
 │   ├── StoreFull          the store is out of memory and takes nothing new
 │   ├── NoSuchSession      no session under this id
 │   ├── NotYours           the session is another user's
+│   ├── InboxFull          as many inputs of a session wait as are allowed
 │   ├── TooManySessions    the user has as many sessions as are allowed
 │   ├── SessionEnded       the session was ended and is not to be resumed
 │   ├── Fenced             another owner holds the session now
@@ -63,6 +64,10 @@ class NoSuchSession(StoreError):
 
 class NotYours(StoreError):
     """The session belongs to another user."""
+
+
+class InboxFull(StoreError):
+    """As many inputs of the session wait as are allowed: nothing was written."""
 
 
 class TooManySessions(StoreError):

@@ -55,6 +55,7 @@ RESETS = Counter(
 # ---- runtime
 
 SESSIONS_RUNNING = Gauge("parley_sessions_running", "Sessions whose lease this worker holds", registry=REGISTRY)
+BACKGROUND_TASKS = Gauge("parley_background_tasks", "Tasks that handlers started and that still run", registry=REGISTRY)
 TURNS = Counter(
     "parley_turns",
     "Turns that ended here, by the code of their last event; `finished` if well",

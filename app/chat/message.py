@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
+from app.errors import OutsideTurn
 from app.protocol import events
 from app.protocol.events import Event
 from app.protocol.inputs import EditInput, MessageInput, Part, TextPart
-from app.runtime import context
+from app.runtime import context, outside
 from app.runtime.turn import Turn
 
 
@@ -54,11 +55,15 @@ class Message:
     async def send(self) -> Self:
         """Show the message, or end its streaming. Returns itself, without waiting for the store.
 
+        In a task that goes on after its turn has ended, it is shown outside any turn; then the store is waited for.
+
         A message sent without content is open: `stream_token` adds to it until `update` or the turn's end.
         Raises: OutsideTurn.
         """
         turn = context.turn()
-        if self._open:
+        if turn.is_over:
+            await self._push(turn)
+        elif self._open:
             await self._close(turn)
         elif self._shown:
             await self.update()
@@ -79,9 +84,11 @@ class Message:
         turn = context.turn()
         if not isinstance(token, str):
             raise TypeError(f"a token is a string, not {type(token).__name__}")
-        if not self._shown:
+        if not self._shown and not turn.is_over:
             await self._start(turn)
         self.content += token
+        if turn.is_over:
+            return  # it is shown by `send`
         if self._open:
             await turn.stream(self.id, token)
         else:
@@ -107,6 +114,15 @@ class Message:
         if self._open:
             await self._close(turn)
         await turn.emit([events.message_removed(self._named(turn))])
+
+    async def _push(self, turn: Turn) -> None:
+        """Show it outside the turn that started this code, and that has ended meanwhile."""
+        if self._shown:
+            raise OutsideTurn("the turn has ended: what it showed can no longer be changed; send a new message")
+        self._shown = True
+        self.id = await outside.push(
+            turn.session.id, self.content, author=self.author, metadata=self._metadata(), message_id=self.id
+        )
 
     async def _start(self, turn: Turn) -> None:
         self._shown = self._open = True

@@ -122,8 +122,6 @@ class Inputs:
         for sent in self._kept.values():
             if sent.n > self._taken:
                 sent.ack = None
-            if sent.offered is not None and sent.offered > self._taken:
-                sent.offered = None
         self._held = any(sent.offered for sent in self._kept.values())
         self._renumber()
 

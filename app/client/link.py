@@ -8,7 +8,7 @@ import itertools
 import logging
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, WebSocketException
@@ -38,6 +38,14 @@ TERMINAL = frozenset({"RUN_FINISHED", "RUN_ERROR"})
 """The types of the events that end a turn."""
 
 logger = logging.getLogger(__name__)
+
+
+def backoff() -> Iterator[float]:
+    """Seconds to wait before one attempt after the other, spread so that clients do not come back all at once."""
+    delay = FIRST_DELAY
+    while True:
+        yield delay * random.uniform(0.5, 1)  # noqa: S311 - not for secrets
+        delay = min(2 * delay, MAX_DELAY)
 
 
 class Link:
@@ -158,20 +166,19 @@ class Link:
     async def _stay_connected(self) -> None:
         """Return when the server is done with us. Raises: Unreachable, ClosedByServer."""
         now = asyncio.get_running_loop().time
-        good_until, delay = now(), FIRST_DELAY
+        good_until, pauses = now(), backoff()
         while True:
             begun = now()
             lost = await self._connect_once()
             if self._is_over(lost):
                 return
             if self._progress or now() - begun > MAX_DELAY:
-                good_until, delay = now(), FIRST_DELAY
-            pause = seconds_asked(self._parting) + delay * random.uniform(0.5, 1)  # noqa: S311 - spreads the returns
+                good_until, pauses = now(), backoff()
+            pause = seconds_asked(self._parting) + next(pauses)
             if self._give_up_after is not None and now() + pause > good_until + self._give_up_after:
                 raise Unreachable(self._url, f"{in_words(lost)}, given up after {self._give_up_after:g} seconds")
             self._on_state(in_words(lost))
             await asyncio.sleep(pause)
-            delay = min(2 * delay, MAX_DELAY)
 
     async def _connect_once(self) -> Exception:
         """Make a connection and use it until it is lost; why it was."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
+from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -23,12 +25,10 @@ _CONTEXT.set_forkserver_preload([__name__])
 class Children:
     """Calls functions in processes of their own, kept for the next call. As many exist as calls ran at once.
 
-    `setup` is called first in each: what its functions need to be importable. Function, arguments and result are
-    pickled; context variables stay behind.
+    Function, arguments and result are pickled; context variables stay behind.
     """
 
-    def __init__(self, setup: Callable[[], object] | None) -> None:
-        self._setup = setup
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: list[_Child] = []
         self._closed = False
@@ -58,7 +58,7 @@ class Children:
                 child = self._idle.pop()
                 if child.alive:
                     return child
-            return _Child(self._setup)
+            return _Child()
 
     def _give_back(self, child: _Child) -> None:
         with self._lock:
@@ -71,9 +71,10 @@ class Children:
 class _Child:
     """A process, and the pipe to it."""
 
-    def __init__(self, setup: Callable[[], object] | None) -> None:
+    def __init__(self) -> None:
         self._pipe, there = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_serve, args=(there, setup), name="parley-child", daemon=True)
+        args = (there, _handmade_packages())
+        self._process = _CONTEXT.Process(target=_serve, args=args, name="parley-child", daemon=True)
         self._process.start()
         there.close()
 
@@ -100,13 +101,20 @@ class _Child:
         self._pipe.close()
 
 
+def _handmade_packages() -> dict[str, list[str]]:
+    """The packages that no import finds, like the one agents are loaded into: a child must be told their folders."""
+    modules = list(sys.modules.items())
+    return {name: list(m.__path__) for name, m in modules if hasattr(m, "__path__") and m.__spec__ is None}
+
+
 # ---- in the child
 
 
-def _serve(pipe: Connection, setup: Callable[[], object] | None) -> None:
+def _serve(pipe: Connection, packages: dict[str, list[str]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal: the parent decides when it ends
-    if setup is not None:
-        setup()
+    for name, folders in packages.items():
+        package = sys.modules.setdefault(name, ModuleType(name))
+        package.__path__ = folders
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has ended or lets it end
         while True:
             _answer(pipe, pipe.recv_bytes())

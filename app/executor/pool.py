@@ -48,19 +48,15 @@ class Stats(NamedTuple):
 class BoundedExecutor:
     """Calls functions in at most `threads` threads, made when needed; at most `queue` calls wait for one.
 
-    `child_setup` is called first in every process that is started for `make_async(f, process=True)`.
-
     A thread cannot be stopped from outside. So a call that is cancelled while it runs is *abandoned*: nobody waits
     for it, but it keeps its thread until it returns, and the bound holds. One that has run for `slow_after` seconds
     by then, or gets there later, is logged. A call that is cancelled in the queue never runs.
     """
 
-    def __init__(
-        self, threads: int, queue: int, slow_after: float, *, child_setup: Callable[[], object] | None = None
-    ) -> None:
+    def __init__(self, threads: int, queue: int, slow_after: float) -> None:
         self.threads = threads
         self.queue = queue
-        self.children = Children(child_setup)
+        self.children = Children()
         """Processes for calls that are to run in one; each has a thread of this executor waiting for it."""
         self._slow_after = slow_after
         self._lock = threading.Lock()

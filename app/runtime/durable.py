@@ -36,6 +36,12 @@ class Keys:
         self._seen[digest] += 1
         return f"{digest}.{self._seen[digest]}"
 
+    def free(self, key: str) -> None:
+        """Give a key to the next equal thing, if this is the last that was given: it came to nothing."""
+        digest, _, place = key.rpartition(".")
+        if self._seen[digest] == int(place):
+            self._seen[digest] -= 1
+
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
@@ -131,6 +137,10 @@ class DurableSteps:
         """The result of a step that an earlier attempt finished, alone in a tuple; None if none did."""
         kept = self._kept.get(key)
         return None if kept is None else (orjson.loads(kept),)
+
+    def failed(self, key: str) -> None:
+        """A step did not finish: a retry in this attempt is the same step, and has its key."""
+        self._keys.free(key)
 
     async def finish(self, key: str, result: Any) -> None:
         """Keep a step's result, and wait until the store has it. Raises: TypeError if it is not JSON."""

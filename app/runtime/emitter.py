@@ -15,8 +15,9 @@ from app.errors import Fenced, Regressed, StoreError
 from app.protocol import events
 from app.protocol.codec import pack
 from app.protocol.events import Event
+from app.protocol.fold import Fold
 from app.protocol.frames import Position
-from app.runtime.history import fold_oldest
+from app.runtime.history import fold_all, fold_oldest
 from app.store.base import Batch, Claim, Inbox, LogEntry
 
 log = logs.get(__name__)
@@ -136,6 +137,10 @@ class Emitter:
         """Wait until the store has all that was emitted so far. Raises: Fenced, Regressed."""
         while self._segments or self._asks or self._steps or self._one.locked():
             await self.append(Batch())
+
+    async def history(self) -> Fold:
+        """The conversation as the store has it."""
+        return await fold_all(self._store, self._claim.session)
 
     async def append(self, batch: Batch) -> bool:
         """Append all that waits, and what the batch holds, as one; answers whether the lease is given up.

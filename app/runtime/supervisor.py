@@ -10,6 +10,8 @@ from typing import Any
 from app import logs
 from app.errors import Fenced, Regressed, StoreError
 from app.metrics import SESSIONS_RUNNING, TAKEOVERS
+from app.runtime import outside
+from app.runtime.background import Background
 from app.runtime.familiar import Familiar
 from app.runtime.registry import Registry
 from app.runtime.runner import Runner
@@ -47,6 +49,7 @@ class Supervisor:
         self._settings = settings
         self._worker = worker
         self._familiar = Familiar()
+        self._background = Background()
         self._runners: dict[str, Runner] = {}
         self._held: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -58,6 +61,8 @@ class Supervisor:
 
     def start(self) -> None:
         """Take leases from now on, and look for sessions that nobody runs."""
+        self._background.start()
+        outside.serve(self._store)
         self._store.employ(self)
         self._loops = [
             asyncio.create_task(self._renew(), name="renew"),
@@ -75,6 +80,7 @@ class Supervisor:
         while self._runners and (left := deadline - asyncio.get_running_loop().time()) > 0:
             await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         await self._hand_over()
+        await self._background.stop()
 
     async def _hand_over(self) -> None:
         try:
@@ -86,6 +92,8 @@ class Supervisor:
     async def stop(self) -> None:
         """End every task of this worker's."""
         self._store.dismiss()
+        outside.serve(None)
+        await self._background.stop()
         tasks = [*self._loops, *self._tasks]
         for task in tasks:
             task.cancel()

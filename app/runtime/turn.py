@@ -17,6 +17,7 @@ from app.executor import drive, executor_key
 from app.metrics import TURN_SECONDS, TURNS
 from app.protocol import events
 from app.protocol.events import Event, RunErrorCode
+from app.protocol.fold import Fold
 from app.runtime.asking import Asking
 from app.runtime.context import current
 from app.runtime.durable import Asks, DurableSteps
@@ -83,7 +84,7 @@ class Turn:
         self.steps = DurableSteps(lease.emitter, steps)
         self._emitter = lease.emitter
         self._timeout = lease.timeout
-        self._show_errors = lease.show_errors
+        self.show_errors = lease.show_errors
         self._open: dict[str, Event] = {}
         self._task: asyncio.Task[None] | None = None
         self._stopping: Outcome | None = None
@@ -117,6 +118,17 @@ class Turn:
     def closed(self, thing: str) -> None:
         """Take note that it is closed."""
         self._open.pop(thing, None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the turn has ended; a task that it started may go on."""
+        return self._over
+
+    async def history(self) -> Fold:
+        """The whole conversation, with all that was emitted so far."""
+        if not self._over:
+            await self.flush()
+        return await self._emitter.history()
 
     async def flush(self) -> None:
         """Wait until the store has all that was emitted so far."""
@@ -242,7 +254,7 @@ class Turn:
             reference=reference,
             exc_info=(type(error), error, error.__traceback__),
         )
-        text = f"{type(error).__name__}: {error}" if self._show_errors else "something went wrong"
+        text = f"{type(error).__name__}: {error}" if self.show_errors else "something went wrong"
         return Outcome("handler_error", f"{text} (reference {reference})")
 
     async def _stop_hook(self, hook: Hook) -> None:

@@ -273,6 +273,9 @@ class Scan(NamedTuple):
 class Leases(Inbox, Protocol):
     """What a worker needs of the store to hold leases."""
 
+    async def push(self, session: str, user: str | None, new: NewInput, key: str | None = None) -> Pushed | Refused:
+        """Keep an input from outside every connection; see `Gateway.push`."""
+
     def employ(self, work: Work) -> None:
         """From now on take leases for this runtime and wake it."""
 

@@ -139,12 +139,30 @@ async def test_a_turn_that_the_store_lost_is_followed_in_its_new_shape() -> None
         frame = await peer.frame("message")
         # another worker may be faster with the turn than this one with the ack
         await peer.events(1, *begun("t2", frame), *events.text_message("b", "whole"), turn="t2")
+        await peer.frame("ping")
         await peer.ack(1, "t2")
         await peer.events(8, events.run_finished("s1", "t2"), turn="t2")
         await stays(peer)
 
     async with playing(first, second) as server, connect(server.url) as client, asyncio.timeout(10):
-        assert await client.ask("hello") == "whole"
+        asking = asyncio.create_task(client.ask("hello"))
+        buffer = client._link.buffer
+        await client._link.listen_until(lambda: buffer.handed >= buffer.place(1) > (0, 1))
+        async with knocking(client):
+            assert await asking == "whole"
+
+
+async def test_a_turn_that_did_not_begin_outlives_a_reset() -> None:
+    async def scene(peer: Peer) -> None:
+        await peer.welcome()
+        frame = await take_message(peer, "t1")
+        await peer.reset(Position(70, "m"), messages=[{"id": "other", "role": "user", "content": "before"}])
+        await peer.events(71, *begun("t1", frame), *events.text_message("a", "late"), turn="t1")
+        await peer.events(78, events.run_finished("s1", "t1"), turn="t1")
+        await stays(peer)
+
+    async with playing(scene) as server, connect(server.url) as client, asyncio.timeout(10):
+        assert await client.ask("hello") == "late"
 
 
 @pytest.mark.parametrize("still_open", [True, False])

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from app.client import Closed, ClosedByServer, Unreachable, connect
 from app.client.address import SUBPROTOCOL, endpoint
+from app.client.link import backoff
 from app.errors import ConfigError, ProtocolError
 from app.protocol import events
 from app.protocol.close import CloseCode
@@ -257,6 +259,28 @@ async def test_a_server_that_stays_away_is_given_up_after_the_time_that_was_set(
         with pytest.raises(Unreachable, match=r"connection refused, given up after 0.5 seconds"):
             await sent.acked()
     assert lost[:3] == [None, "connection closed (1001)", "connection refused"]
+
+
+async def test_a_server_that_shuts_the_door_later_is_final() -> None:
+    async def welcoming(socket: ServerConnection) -> None:
+        await Peer(socket).welcome()
+        door.append("shut")
+        await socket.close(CloseCode.GOING_AWAY)
+
+    def at_the_door(socket: ServerConnection, _: Request) -> Response | None:
+        return socket.respond(HTTPStatus.FORBIDDEN, "") if door else None
+
+    door: list[str] = []
+    async with serve(welcoming, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL], process_request=at_the_door) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with connect(url) as client:
+            with pytest.raises(Unreachable, match="HTTP 403"):
+                await anext(client.events())
+
+
+def test_attempts_come_further_and_further_apart() -> None:
+    for least, pause in zip((0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.5, 2.5), backoff(), strict=False):
+        assert least <= pause <= 2 * least
 
 
 async def test_nothing_is_left_running_after_the_client() -> None:

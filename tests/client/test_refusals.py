@@ -74,6 +74,28 @@ async def test_a_cancel_that_was_sent_behind_a_refused_message_overtakes_it_too(
         assert await acked(a) == (2, "t2")
 
 
+async def test_a_cancel_goes_first_again_when_it_is_time() -> None:
+    async def scene(peer: Peer) -> None:
+        await peer.welcome()
+        await expect(peer, (1, "a"))
+        await peer.error("busy", 1, after=100)
+        await expect(peer, (1, "cancel"))
+        await peer.error("busy", 1, after=100)
+        await expect(peer, (1, "cancel"))
+        await peer.error("busy", 1, after=100)
+        await expect(peer, (1, "cancel"))
+        await peer.ack(1)
+        await expect(peer, (2, "a"))
+        await peer.ack(2, "t2")
+        await stays(peer)
+
+    async with playing(scene) as server, connect(server.url) as client:
+        a = await client.send("a")
+        await client._link.listen_until(client._link.inputs.retry_at)
+        assert await acked(await client.cancel()) == (1, None)
+        assert await acked(a) == (2, "t2")
+
+
 async def test_a_busy_server_may_have_taken_an_input_after_all() -> None:
     async def scene(peer: Peer) -> None:
         await peer.welcome()

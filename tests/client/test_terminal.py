@@ -213,6 +213,28 @@ async def test_tokens_are_seen_as_they_come() -> None:
         assert "you:" not in chat.screen
 
 
+async def test_a_turn_may_be_over_before_its_ack_comes() -> None:
+    async def scene(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.frame("message")
+        await peer.events(1, *reply("t1", "quick"), turn="t1")
+        await seen.wait()
+        await peer.ack(1, "t1")
+        assert await take_message(peer, "t2", 6) == "next"
+        again.set()
+        await stays(peer)
+
+    seen, again = asyncio.Event(), asyncio.Event()
+    async with playing(scene) as server, chatting(server.url) as chat:
+        await chat.sees("> ")
+        chat.types("hello\n")
+        await chat.sees("echo: quick\n")
+        seen.set()
+        await chat.sees("echo: quick\n> ")
+        chat.types("next\n")
+        await again.wait()
+
+
 async def test_ctrl_c_cancels_the_turn_and_the_conversation_goes_on() -> None:
     async def scene(peer: Peer) -> None:
         await peer.welcome()
@@ -284,6 +306,7 @@ async def test_what_was_said_before_and_elsewhere_is_shown() -> None:
     prompted = asyncio.Event()
     async with playing(scene) as server, chatting(server.url, "--session", "s1") as chat:
         await chat.sees("echo: Old\n", "you: And?\n> ")
+        assert chat.screen.count("> ") == 1
         prompted.set()
         await chat.sees("echo: News\n> ", "handler_error: it broke\n> ")
 

@@ -24,10 +24,8 @@ async def make_executor() -> AsyncIterator[MakeExecutor]:
     """Make executors with 4 threads, room for 1,000 calls, and nothing slow, unless told otherwise."""
     made: list[BoundedExecutor] = []
 
-    def make(
-        threads: int = 4, queue: int = 1_000, slow_after: float = 60, child_setup: Callable[[], None] | None = None
-    ) -> BoundedExecutor:
-        made.append(BoundedExecutor(threads, queue, slow_after, child_setup=child_setup))
+    def make(threads: int = 4, queue: int = 1_000, slow_after: float = 60) -> BoundedExecutor:
+        made.append(BoundedExecutor(threads, queue, slow_after))
         return made[-1]
 
     yield make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -70,18 +72,6 @@ def numbers() -> Iterator[int]:
     yield 1
 
 
-set_up = ""
-
-
-def set_up_child(value: str) -> None:
-    global set_up  # noqa: PLW0603  # that is what is tested
-    set_up = value
-
-
-def get_set_up() -> str:
-    return set_up
-
-
 def working(path: Path) -> list[int]:
     """The ids of the processes that are in `wait_for`."""
     return [int(each.suffix[1:]) for each in path.parent.glob(f"{path.name}.*")]
@@ -131,10 +121,18 @@ async def test_what_cannot_be_sent_is_this_calls_error_only() -> None:
     assert await getpid() == pid
 
 
-async def test_children_are_set_up(make_executor: MakeExecutor) -> None:
-    executor = make_executor(child_setup=partial(set_up_child, "ready"))
-    install(executor, asyncio.get_running_loop())
-    assert await make_async(get_set_up, process=True)() == "ready"
+async def test_children_import_from_packages_made_by_hand(
+    worker: BoundedExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As agents are: no import finds their package."""
+    (tmp_path / "module.py").write_text("def where():\n    return __name__\n")
+    package = ModuleType("handmade")
+    package.__path__ = [str(tmp_path)]
+    monkeypatch.setitem(sys.modules, "handmade", package)
+    module = importlib.import_module("handmade.module")
+    monkeypatch.setitem(sys.modules, "handmade.module", module)
+    assert await make_async(module.where, process=True)() == "handmade.module"
+    assert worker.stats().threads == 1
 
 
 def test_a_generator_cannot_run_in_a_process() -> None:

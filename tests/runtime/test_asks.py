@@ -83,10 +83,13 @@ async def test_an_ask_may_end_without_an_answer(worker: Start, how: str) -> None
 
 @pytest.mark.parametrize("when", ["before", "between"])
 async def test_an_answer_outlives_the_worker(worker: Start, when: str) -> None:
-    source = ASKS + """
+    source = (
+        ASKS
+        + """
     if cl.context.turn.attempt == 1:
         await asyncio.sleep(3600)
 """
+    )
     first = await worker(source)
     talk = await Talk.start(first)
     turn = await talk.say("x")

@@ -37,7 +37,7 @@ async def test_only_a_message_of_the_user_can_be_edited(worker: Start) -> None:
     talk = await Talk.start(await worker(ECHO))
     await talk.ask("one")
     before = await conversation(talk)
-    answer = [e["messageId"] for e in talk.events() if e.get("role") == "assistant"][0]
+    answer = next(e["messageId"] for e in talk.events() if e.get("role") == "assistant")
     for target in (answer, "no-such-message"):
         end = await talk.done(await talk.edit(target, "changed"))
         assert end["code"] == "rejected"

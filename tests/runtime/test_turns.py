@@ -269,18 +269,19 @@ async def bye():
     await made.idle()
 
 
-async def test_nothing_can_be_sent_after_the_turn(worker: Start) -> None:
+async def test_what_a_turn_showed_cannot_be_changed_after_it(worker: Start) -> None:
     source = """
     seen = []
     @cl.on_message
     async def main(message):
         if message.content == "report":
             return await cl.Message(seen[0]).send()
+        answer = await cl.Message("in time").send()
         async def late():
-            while not cl.context.turn._over:
+            while not cl.context.turn.is_over:
                 await asyncio.sleep(0)
             try:
-                await cl.Message("too late").send()
+                await answer.update()
             except cl.OutsideTurn as error:
                 seen.append(str(error))
         task = asyncio.create_task(late())
