@@ -11,9 +11,11 @@ ParleyError
 │   ├── NotYours           the session is another user's
 │   ├── InboxFull          as many inputs of a session wait as are allowed
 │   ├── TooManySessions    the user has as many sessions as are allowed
+│   ├── NoSuchFile         the session has no file under this id
 │   ├── SessionEnded       the session was ended and is not to be resumed
 │   ├── Fenced             another owner holds the session now
 │   └── Regressed          the log is not where its owner left it: the store lost a tail
+├── FileRefused            a file that is too large, of a type that is not allowed, or one too many
 ├── ExecutorBusy           all threads are taken and the queue is full
 ├── SessionStateError      a value of the session's state that cannot be kept or is not here
 └── OutsideTurn            something that needs a turn was used outside one
@@ -74,6 +76,10 @@ class TooManySessions(StoreError):
     """The user has as many living sessions as are allowed."""
 
 
+class NoSuchFile(StoreError):
+    """The session has no such file."""
+
+
 class SessionEnded(StoreError):
     """The session has ended."""
 
@@ -84,6 +90,14 @@ class Fenced(StoreError):
 
 class Regressed(StoreError):
     """The log's head is not where this owner left it: nothing was written."""
+
+
+class FileRefused(ParleyError):
+    """A file is not kept. `code` is `too_large`, `type_refused` or `too_many_files`; the text names the limit."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ExecutorBusy(ParleyError):

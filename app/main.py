@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from app import logs
+from app.chat import files
 from app.errors import ConfigError
 from app.executor import BoundedExecutor, install, uninstall
 from app.gateway.auth import Authenticator
@@ -68,7 +69,7 @@ class Worker:
         self._executor = BoundedExecutor(
             settings.executor_threads, settings.executor_queue, settings.executor_slow_after
         )
-        self.store = RedisStore(settings.redis_url.get_secret_value(), settings, self.id)
+        self.store = RedisStore(settings.redis_url.get_secret_value(), settings, self.id, self._executor.run)
         self.supervisor = Supervisor(self.store, registry, settings, self.id)
         authenticator, directory = Authenticator(settings), Agents(registry, settings.default_agent)
         self.endpoint = Endpoint(
@@ -87,6 +88,7 @@ class Worker:
         """Connect, run the agents' startup handlers, take sessions. Raises: ConfigError."""
         logs.bind_process(worker=self.id)
         install(self._executor, asyncio.get_running_loop())
+        files.serve(self.store.files)
         try:
             async with asyncio.timeout(STORE_WITHIN):
                 await self.store.start()
@@ -113,6 +115,7 @@ class Worker:
         for hook in self._registry.shutdown:
             await hook()
         await self.supervisor.stop()
+        files.serve(None)
         await self.store.stop()
         uninstall()
         self._executor.shutdown()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import ConfigError
@@ -21,6 +22,31 @@ def _split(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """A comma-separated list of names."""
+
+
+def _patterns(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not re.fullmatch(r"[\w.+*-]+/[\w.+*-]+", name):
+            raise ValueError(f"{name} is no type: write image/png, image/* or */*")
+    return names
+
+
+Patterns = Annotated[Names, AfterValidator(_patterns)]
+"""A comma-separated list of MIME types, in which `*` stands for anything."""
+
+DEFAULT_FILE_TYPES = (
+    "text/*",
+    "image/*",
+    "audio/*",
+    "video/*",
+    "application/json",
+    "application/ogg",
+    "application/pdf",
+    "application/yaml",
+    "application/vnd.oasis.opendocument.*",
+    "application/vnd.openxmlformats-officedocument.*",
+)
+"""What people attach to a message. Archives and programs are not among it."""
 
 Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
 """A duration in seconds, at most a year."""
@@ -54,7 +80,7 @@ class Settings(BaseSettings):
     handlers: Path = Path("handlers")
     """The folder whose modules are the agents."""
     data_dir: Path = Path(".parley")
-    """Where the private Valkey keeps its data."""
+    """Where the private Valkey keeps its data, and files are kept unless `files_url` says otherwise."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe level that is logged."""
     log_format: Literal["auto", "console", "json"] = "auto"
@@ -105,6 +131,16 @@ class Settings(BaseSettings):
     """Bytes of a session's log kept for replay."""
     state_bytes: int = Field(default=1_048_576, ge=1_024)
     """Bytes of a session's state (`user_session`), as JSON."""
+    files_url: str | None = None
+    """Where files are kept, as fsspec writes it: `s3://bucket/prefix`, …; `files/` in `data_dir` if absent."""
+    max_file_bytes: int = Field(default=10_485_760, ge=1_024)
+    """The largest file that a user may upload or an agent show."""
+    max_files_per_session: int = Field(default=100, ge=0, le=10_000)
+    """Files of one session; 0 allows none."""
+    max_files_bytes_per_session: int = Field(default=104_857_600, ge=1_024)
+    """Their bytes together."""
+    allowed_file_types: Patterns = DEFAULT_FILE_TYPES
+    """Types of files that a user may upload, found by their content; `*/*` allows every one."""
     session_ttl: Seconds = 604_800
     """How long a session nobody uses is kept."""
     empty_session_ttl: Seconds = 600

@@ -31,7 +31,7 @@ STOP_WORDS = frozenset(
     """
     a about again all also am an and any are as at be been between but by can could did do does doing for from get
     give had has happens have how i if in into is it its just like make many may me mean means more much my need
-    no not of off on one or our out please say should show so some take tell than that the their them then
+    no not of off on one or our out parley please say should show so some take tell than that the their them then
     there these they this to too up us use used using want was way we were what when where which while who whose
     why will with work works would you your
     """.split()  # noqa: SIM905  # a list of so many would be a page long
@@ -79,6 +79,8 @@ class Docs:
             return
         wanted = terms(question)
         found = self._find(wanted)
+        if not wanted and "parley" in question.casefold():
+            found = self._sections[:1]  # what the README begins with
         if not found:
             yield NOTHING
             return
@@ -114,8 +116,7 @@ def terms(question: str) -> list[str]:
     """The words of a question that say what it is about; `make_async` is one."""
     words = re.findall(r"\w+", question[:LONGEST_QUESTION].casefold())
     wanted = [word.strip("_") for word in words if word not in STOP_WORDS]
-    telling = [word for word in wanted if word not in {"", "parley"}]  # of which everything here is about
-    return list(dict.fromkeys(telling or filter(None, wanted)))[:MOST_TERMS]
+    return list(dict.fromkeys(word for word in wanted if word))[:MOST_TERMS]
 
 
 def sections(page: str, text: str) -> Iterator[Section]:
@@ -180,9 +181,9 @@ def _blocks(text: str) -> Iterator[str]:
 
 
 def _hits(block: str, wanted: list[str]) -> int:
-    # the first letters stand for what stemming does
+    # the first letters stand for what stemming does; the whole word counts twice
     text = block.casefold()
-    return sum(term[:5] in text for term in wanted)
+    return sum((term[:5] in text) + (term in text) for term in wanted)
 
 
 def _shortened(block: str, wanted: list[str]) -> str:

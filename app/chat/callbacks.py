@@ -6,9 +6,13 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, get_args, overload
 
+from app.chat.action import Action
+from app.chat.chat_settings import accept
 from app.chat.message import Message
+from app.chat.people import MAX_OFFERED, ChatProfile, Feedback, Starter, User
 from app.errors import HandlersError
 from app.executor import make_async
+from app.protocol.inputs import ActionInput, FeedbackInput
 from app.runtime.registry import Call, Hook, Policy, declared, where
 from app.runtime.turn import Turn
 
@@ -68,6 +72,60 @@ def on_stop(function: F) -> F:
     return _register("stop", function, _nothing, most=0)
 
 
+def action_callback(name: str) -> Callable[[F], F]:
+    """Call the function `(Action)` or `()` when a button of this name is pressed, as a turn of its own.
+
+    The action's `payload` is what the client sent, and `for_id` the message the button stands under.
+    """
+
+    def register(function: F) -> F:
+        return _register(f"action:{name}", function, _pressed, most=1)
+
+    return register
+
+
+def on_settings_update(function: F) -> F:
+    """Call the function `(values)` or `()` when the user has sent the settings form, as a turn of its own.
+
+    `values` are those of all fields, checked against the form that was sent last. What does not fit is refused
+    with a toast that names the field, and the function is not called.
+    """
+    takes, awaitable = _count(function, 1), _awaitable(function)
+
+    async def call(turn: Turn) -> None:
+        values = await accept(turn)
+        if values is not None:
+            await awaitable(*(values,)[:takes])
+
+    declared.add(function, Hook("settings", where(function), call))
+    return function
+
+
+def on_feedback(function: F) -> F:
+    """Call the function `(Feedback)` when the user has judged a message, as a turn of its own."""
+    return _register("feedback", function, _judged, most=1)
+
+
+def set_chat_profiles(function: F) -> F:
+    """Ask the function `(user)` or `()` which profiles a user may choose: it returns a list of ChatProfile."""
+    return _offer("profiles", function, ChatProfile)
+
+
+def set_starters(function: F) -> F:
+    """Ask the function `(user)` or `()` what a user may begin with: it returns a list of Starter."""
+    return _offer("starters", function, Starter)
+
+
+def author_rename(function: F) -> F:
+    """Ask the function `(name)` under which name to show an author, a step or a tool: it returns a string.
+
+    It is asked about every name once for each message and step, so it should be quick.
+    """
+    _count(function, 1)
+    declared.provide(function, "author_rename", _awaitable(function))
+    return function
+
+
 def on_app_startup(function: F) -> F:
     """Call the function `()` once in each worker before it serves."""
     declared.startup.append(_worker_hook(function))
@@ -83,6 +141,32 @@ def on_app_shutdown(function: F) -> F:
 def _register(name: str, function: F, arguments: Arguments, *, most: int) -> F:
     declared.add(function, Hook(name, where(function), _call(function, arguments, most=most)))
     return function
+
+
+def _offer(name: str, function: F, kind: type[ChatProfile | Starter]) -> F:
+    """Register what a user is offered: asked with the user's id, it answers with JSON."""
+    takes, awaitable = _count(function, 1), _awaitable(function)
+
+    async def call(user: str) -> list[dict[str, Any]]:
+        offered = list(await awaitable(*(User(user),)[:takes]) or ())
+        if len(offered) > MAX_OFFERED or not all(isinstance(each, kind) for each in offered):
+            raise TypeError(f"{where(function)}: it is to return at most {MAX_OFFERED} of {kind.__name__}")
+        return [each.wire() for each in offered]
+
+    declared.provide(function, name, call)
+    return function
+
+
+def _pressed(turn: Turn) -> tuple[Any, ...]:
+    body = turn.body
+    assert isinstance(body, ActionInput)  # noqa: S101  # nothing else is kept under this kind
+    return (Action.pressed(body),)
+
+
+def _judged(turn: Turn) -> tuple[Any, ...]:
+    body = turn.body
+    assert isinstance(body, FeedbackInput)  # noqa: S101  # nothing else is kept under this kind
+    return (Feedback(body.for_, body.value, body.comment),)
 
 
 def _nothing(_turn: Turn) -> tuple[Any, ...]:

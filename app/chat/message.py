@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
+import orjson
+
+from app.chat.action import Action, shown_actions
+from app.chat.element import MAX_ELEMENTS, Element
+from app.chat.naming import shown_name
 from app.errors import OutsideTurn
 from app.protocol import events
 from app.protocol.events import Event
@@ -17,7 +22,8 @@ class Message:
     """A message of the conversation.
 
     One that a handler receives holds what the user said: `content` is its text, `parts` its AG-UI input parts
-    if it had any. One that a handler makes is shown by `send`, or piece by piece by `stream_token`.
+    if it had any. One that a handler makes is shown by `send`, or piece by piece by `stream_token`; its `actions`
+    and `elements`, at most 32 each, are shown with it, and with `update` if they have changed since.
     """
 
     def __init__(
@@ -25,6 +31,8 @@ class Message:
         content: str = "",
         author: str | None = None,
         *,
+        actions: Sequence[Action] | None = None,
+        elements: Sequence[Element] | None = None,
         metadata: dict[str, Any] | None = None,
         id: str | None = None,  # noqa: A002  # the name authors know
     ) -> None:
@@ -32,12 +40,16 @@ class Message:
             raise TypeError(f"content is a {type(content).__name__}, not a string: str() or json.dumps() it")
         self.content = content
         self.author = author
+        self.actions = list(actions or ())
+        self.elements = list(elements or ())
         self.metadata = dict(metadata or {})
         self.id = id or ""
         self.parts: list[dict[str, Any]] = []
         self.command: str | None = None
         self._shown = False
         self._open = False
+        self._name: tuple[str, str] | None = None
+        self._attached: tuple[list[dict[str, Any]], set[str]] = ([], set())
 
     @classmethod
     def incoming(cls, said: MessageInput | EditInput) -> Self:
@@ -68,9 +80,11 @@ class Message:
         elif self._shown:
             await self.update()
         elif self.content:
+            name = await self._named(turn)
+            attached = await self._attachments(turn)
             self._shown = True
-            shown = events.text_message(self._named(turn), self.content, name=self.author, metadata=self._metadata())
-            await turn.emit(shown, size=len(self.content) + 256)
+            shown = events.text_message(self.id, self.content, name=name, metadata=self._metadata())
+            await turn.emit([*shown, *attached], size=len(self.content) + _size(attached))
         else:
             await self._start(turn)
         return self
@@ -103,50 +117,74 @@ class Message:
         if self._open:
             await self._close(turn)
         else:
+            await self._named(turn)
+            attached = await self._attachments(turn)
             self._shown = True
-            self._named(turn)
             turn.closed(self.id)
-            await turn.emit([self._updated()], size=len(self.content) + 256)
+            await turn.emit([self._updated(), *attached], size=len(self.content) + _size(attached))
 
     async def remove(self) -> None:
         """Take the message out of the conversation. Raises: OutsideTurn."""
         turn = context.turn()
         if self._open:
             await self._close(turn)
-        await turn.emit([events.message_removed(self._named(turn))])
+        await self._named(turn)
+        await turn.emit([events.message_removed(self.id)])
 
     async def _push(self, turn: Turn) -> None:
         """Show it outside the turn that started this code, and that has ended meanwhile."""
         if self._shown:
             raise OutsideTurn("the turn has ended: what it showed can no longer be changed; send a new message")
+        if self.actions or self.elements:
+            raise OutsideTurn("the turn has ended: a message with actions or elements can no longer be sent")
         self._shown = True
         self.id = await outside.push(
             turn.session.id, self.content, author=self.author, metadata=self._metadata(), message_id=self.id
         )
 
     async def _start(self, turn: Turn) -> None:
+        name = await self._named(turn)
+        attached = await self._attachments(turn)
         self._shown = self._open = True
-        start = events.text_start(self._named(turn), name=self.author, metadata=self._metadata())
+        start = events.text_start(self.id, name=name, metadata=self._metadata())
         turn.opened(self.id, events.text_end(self.id))
-        await turn.emit([start])
+        await turn.emit([start, *attached], size=_size(attached))
         if self.content:
             await turn.stream(self.id, self.content)
 
     async def _close(self, turn: Turn) -> None:
+        attached = await self._attachments(turn)
         self._open = False
         turn.closed(self.id)
-        await turn.emit([events.text_end(self.id)])
+        await turn.emit([events.text_end(self.id), *attached], size=_size(attached))
 
-    def _named(self, turn: Turn) -> str:
-        if not self.id:
-            self.id = turn.new_id()
-        return self.id
+    async def _named(self, turn: Turn) -> str | None:
+        """Give it an id; the name it is shown under."""
+        self.id = self.id or turn.new_id()
+        if self.author is None:
+            return None
+        if self._name is None or self._name[0] != self.author:
+            self._name = (self.author, await shown_name(turn, self.author))
+        return self._name[1]
+
+    async def _attachments(self, turn: Turn) -> list[Event]:
+        """What shows those of its actions and elements that clients have not seen so yet."""
+        if not (self.actions or self.elements or self._attached[0]):
+            return []
+        if len(self.elements) > MAX_ELEMENTS:
+            raise ValueError(f"{len(self.elements)} elements of one message, at most {MAX_ELEMENTS}")
+        shown, buttons = self._attached[1], [action.as_dict() for action in self.actions]
+        made = [shown_actions(self.id, self.actions)] if buttons != self._attached[0] else []
+        made += [await element.shown(turn, self.id) for element in self.elements if element.id not in shown]
+        self._attached = (buttons, {element.id for element in self.elements})
+        return made
 
     def _metadata(self) -> dict[str, Any] | None:
         return {"parley": self.metadata} if self.metadata else None
 
     def _updated(self) -> Event:
-        fields = {"name": self.author, "metadata": self._metadata()}
+        name = self._name[1] if self._name else self.author
+        fields = {"name": name, "metadata": self._metadata()}
         given = {name: value for name, value in fields.items() if value is not None}
         return events.message_updated(self.id, self.content, **given)
 
@@ -161,3 +199,8 @@ class ErrorMessage(Message):
 
 def _text(parts: Sequence[Part]) -> str:
     return "\n".join(part.text for part in parts if isinstance(part, TextPart))
+
+
+def _size(attached: Sequence[Event]) -> int:
+    """About how many bytes a message's events have beside its text."""
+    return 256 + (len(orjson.dumps(attached)) if attached else 0)

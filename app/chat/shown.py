@@ -14,7 +14,7 @@ MAX_SHOWN = 64 * 1024
 
 
 def shown(value: Any, most: int = MAX_SHOWN) -> Any:
-    """`value` as JSON; what JSON does not know is shown by its `str`, and what is too large as a text with its end cut."""
+    """`value` as JSON: what JSON does not know by its `str`, what is too large as a text whose end is cut."""
     if isinstance(value, str):
         return _text(value, most)
     try:
@@ -37,7 +37,7 @@ def _text(text: str, most: int) -> str:
     text = clean(text)
     if len(text) * 6 <= most:
         return text
-    kept = cut(text, most)
+    kept = cut(text[:most], most)
     return text if kept == text else f"{kept}… (cut: {len(text)} characters)"
 
 

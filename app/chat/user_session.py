@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
+from app.chat.step import Step, current_step
 from app.runtime import context as running
 from app.runtime.turn import Session, Turn
 
@@ -60,6 +61,12 @@ class Context:
     def user(self) -> str:
         """The session's user; `anonymous` for everyone who did not sign in."""
         return running.turn().session.user
+
+    @property
+    def current_step(self) -> Step | None:
+        """The innermost step that this code runs in, if it runs in one."""
+        running.turn()
+        return current_step()
 
     async def flush(self) -> None:
         """Wait until the store has all that was sent so far."""

@@ -55,7 +55,17 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
         if handover.waiting is None:
             idle.append(stepper)
         else:
-            yield from _waits(stepper)
+            while (waiting := handover.waiting) is not None:
+                handover.waiting = None
+                try:
+                    act, value = waiting.switch, (yield handover.yielded)
+                except BaseException as error:  # noqa: BLE001  # the suspended code's to handle
+                    act, value = waiting.throw, error
+                handover.driver = getcurrent()
+                act(value)
+                del act, value
+            if len(idle) < MAX_IDLE:
+                idle.append(stepper)
         if handover.error is not None:
             return _outcome(handover)  # type: ignore[no-any-return]  # what the coroutine returned
         try:
@@ -202,21 +212,6 @@ class _Idle(threading.local):
 
 
 _idle = _Idle()
-
-
-def _waits(stepper: _Stepper) -> Generator[Any, Any, None]:
-    """Hand out what `suspend` waits for until the step is over; then the stepper is free for others."""
-    handover = stepper.handover
-    while (waiting := handover.waiting) is not None:
-        handover.waiting = None
-        try:
-            resume, value = waiting.switch, (yield handover.yielded)
-        except BaseException as error:  # noqa: BLE001  # the suspended code's to handle
-            resume, value = waiting.throw, error
-        handover.driver = getcurrent()
-        resume(value)
-    if len(_idle.steppers) < MAX_IDLE:
-        _idle.steppers.append(stepper)
 
 
 def _outcome(handover: _Handover) -> Any:

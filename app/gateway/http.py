@@ -1,4 +1,4 @@
-"""The HTTP routes beside the socket: the agents, a user's sessions, pushes from outside, and the documents."""
+"""The HTTP routes beside the socket: the agents, a user's sessions, pushes from outside, files, and the documents."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from app.errors import NoSuchSession, ParleyError, SessionEnded
 from app.gateway import pushing
 from app.gateway.auth import ANONYMOUS, Authenticator, AuthError
 from app.gateway.directory import Directory
+from app.gateway.files import FileRoutes
 from app.gateway.origin import OriginPolicy
 from app.gateway.refusals import Problem, Refusal
 from app.protocol import asyncapi, codec
@@ -94,6 +95,7 @@ class Http:
         self._asyncapi = orjson.dumps(asyncapi.document())
         self.router = APIRouter(route_class=_Route, dependencies=[Depends(self._check_origin)])
         self._add_routes()
+        FileRoutes(store.files, authenticator, settings).add_to(self.router)
 
     def _add_routes(self) -> None:
         add, bearer = self.router.add_api_route, [Depends(HTTPBearer(auto_error=False))]

@@ -6,6 +6,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from app.errors import (
+    NoSuchFile,
     NoSuchSession,
     NotYours,
     ParleyError,
@@ -20,6 +21,7 @@ from app.gateway.closing import BUSY_AFTER_MS
 _REASONS: dict[type[ParleyError], tuple[int, str, str]] = {
     AuthError: (401, "not_authenticated", ""),
     NotYours: (403, "not_yours", "the session is another user's"),
+    NoSuchFile: (404, "no_such_file", "the session has no such file"),
     NoSuchSession: (404, "no_such_session", "there is no such session, or not any more"),
     SessionEnded: (410, "session_ended", "the session has ended"),
 }

@@ -21,6 +21,9 @@ Policy = Literal["enqueue", "reject", "interrupt"]
 Call = Callable[["Turn"], Coroutine[Any, Any, None]]
 """Runs one handler in a turn, with what it wants to be called with."""
 
+Function = Callable[[Any], Awaitable[Any]]
+"""A function of an agent that is asked for something: it takes one argument and answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hook:
@@ -41,6 +44,7 @@ class Agent:
     name: str
     description: str = ""
     hooks: dict[str, Hook] = field(default_factory=dict)
+    functions: dict[str, Function] = field(default_factory=dict)
 
 
 class Registry:
@@ -64,6 +68,13 @@ class Registry:
         if other is not None:
             raise HandlersError(f"{hook.where}: {agent.name} already has a handler for {hook.name}, at {other.where}")
         agent.hooks[hook.name] = hook
+
+    def provide(self, function: Callable[..., Any], name: str, call: Function) -> None:
+        """Register what answers for the module `function` stands in. Raises: HandlersError for a second one."""
+        agent = self.agent_of(function)
+        if name in agent.functions:
+            raise HandlersError(f"{where(function)}: {agent.name} already has a function for {name}")
+        agent.functions[name] = call
 
 
 def where(function: Callable[..., Any]) -> str:

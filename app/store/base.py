@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from app.protocol.frames import Position
+from app.store.files import FileStore
 
 
 class LogEntry(NamedTuple):
@@ -198,6 +199,10 @@ class Work(Protocol):
 
 class Gateway(Protocol):
     """What connections need of the store."""
+
+    @property
+    def files(self) -> FileStore:
+        """The files of sessions."""
 
     async def create(self, session: str, user: str, agent: str, start: str) -> None:
         """Make a session. `start` is the id of its first turn (`on_chat_start`), empty if it has none.

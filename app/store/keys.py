@@ -9,9 +9,11 @@
 |                  |        | idem/key -> expiry, checksum, index, turn or message of a push     |                |
 | `{P}:u:S`        | hash   | the session state, a field a key                                   | session + 1 d  |
 | `{P}:x:S`        | string | the snapshot at the floor                                          | session + 1 d  |
+| `{P}:f:S`        | hash   | file -> JSON of name, type and bytes; `#bytes` -> of all together  | session + 1 d  |
 | `{P}:l:S`        | set    | workers that hold sockets of the session                           | session + 1 d  |
 | `{P}:w`          | zset   | worker -> lease deadline, ms of Redis time                         | for good       |
 | `{P}:due`        | zset   | session -> when to look at it, ms of Redis time                    | for good       |
+| `{P}:gone`       | set    | ended sessions whose files are not yet deleted                     | for good       |
 | `{u:U}:s`        | zset   | a user's sessions by creation, ms of Redis time                    | pruned lazily  |
 | `parley:w:W`     | channel| what worker W should know                                          |                |
 
@@ -25,6 +27,9 @@ from __future__ import annotations
 from binascii import crc32
 
 PARTITIONS = 128
+
+FILE_BYTES = "#bytes"
+"""The field of a session's files that is none."""
 
 
 def partition(session: str) -> int:
@@ -52,6 +57,11 @@ def snapshot(session: str) -> str:
     return f"{tag(partition(session))}:x:{session}"
 
 
+def files(session: str) -> str:
+    """What is known of the session's files."""
+    return f"{tag(partition(session))}:f:{session}"
+
+
 def listeners(session: str) -> str:
     """The workers that hold sockets of the session."""
     return f"{tag(partition(session))}:l:{session}"
@@ -60,6 +70,11 @@ def listeners(session: str) -> str:
 def due(number: int) -> str:
     """What is to be looked at in a partition, from which the scan script derives the partition's workers."""
     return f"{tag(number)}:due"
+
+
+def gone(number: int) -> str:
+    """The ended sessions of a partition whose files are not yet deleted."""
+    return f"{tag(number)}:gone"
 
 
 def workers(number: int) -> str:

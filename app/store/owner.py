@@ -19,6 +19,8 @@ from app.settings import Settings
 from app.store import keys, replies
 from app.store.base import Appended, Batch, Claim, Input, Page, Scan, Snapshot
 from app.store.batcher import Argument, Batcher, load_scripts
+from app.store.file_index import FileIndex
+from app.store.files import FileStore, Run
 from app.store.listeners import Listeners
 
 PAGE_ENTRIES = 128
@@ -31,7 +33,7 @@ PATIENCE = 10.0
 """Seconds a client's request waits for a store that does not answer."""
 
 _SCRIPTS = (
-    "create", "accept", "push", "claim", "append", "compact", "read", "listen", "postpone", "renew", "scan",
+    "create", "accept", "push", "claim", "append", "compact", "read", "listen", "postpone", "renew", "scan", "file",
 )  # fmt: skip
 
 
@@ -49,15 +51,16 @@ def connection_to(url: str) -> AbstractConnection:
 
 
 class OwnerCalls:
-    """The calls of a worker that holds leases. `worker` is random per boot."""
+    """The calls of a worker that holds leases. `worker` is random per boot, `run` calls what blocks in a thread."""
 
-    def __init__(self, url: str, settings: Settings, worker: str) -> None:
+    def __init__(self, url: str, settings: Settings, worker: str, run: Run = asyncio.to_thread) -> None:
         self.worker = worker
         self.listeners = Listeners()
         self._lease_ms = int(settings.lease_ttl * 1000)
         self._lifetime_ms = int(settings.session_ttl * 1000)
         self._scripts = load_scripts(_SCRIPTS)
         self._batcher = Batcher(connection_to(url))
+        self.files = FileStore(settings, FileIndex(self._run, self._batcher, settings, PATIENCE), run)
 
     async def claim(self, session: str, dead: str = "", *, due: bool = False) -> Claim | None:
         """Take a session's lease; see `Leases.claim`."""
@@ -82,6 +85,7 @@ class OwnerCalls:
             self.listeners.deliver(claim.session, entry)
         if batch.end:
             self.listeners.ended(claim.session)
+            self.files.ended(claim.session)
         return Appended(reply[1] == b"idle", int(reply[2]))
 
     def _append_args(self, claim: Claim, expected: int, batch: Batch) -> list[Argument]:

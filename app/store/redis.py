@@ -23,6 +23,7 @@ from app.store.base import (
     Work,
 )
 from app.store.batcher import Argument
+from app.store.files import Run
 from app.store.listeners import Channel
 from app.store.owner import PAGE_BYTES, PAGE_ENTRIES, PATIENCE, OwnerCalls, connection_to, new_mark
 from app.store.users import UserSessions
@@ -54,8 +55,8 @@ RESEND_LIFETIME_MS = 60_000
 class RedisStore(OwnerCalls):
     """The store of one worker."""
 
-    def __init__(self, url: str, settings: Settings, worker: str) -> None:
-        super().__init__(url, settings, worker)
+    def __init__(self, url: str, settings: Settings, worker: str, run: Run = asyncio.to_thread) -> None:
+        super().__init__(url, settings, worker, run)
         self._settings = settings
         self._users = UserSessions(self._batcher, settings.max_sessions_per_user, PATIENCE)
         self._channel = Channel(connection_to(url), keys.channel(worker), self.listeners)
@@ -70,11 +71,13 @@ class RedisStore(OwnerCalls):
         self._batcher.start()
         self._channel.start()
         await self._channel.subscribed.wait()
+        self.files.start()
 
     async def stop(self) -> None:
         """Let go of the store at once."""
         for task in tuple(self._departures):
             task.cancel()
+        await self.files.stop()
         await self._channel.stop()
         await self._batcher.stop()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from typing import Any
 
@@ -15,6 +16,9 @@ from app.client import Client, Item, ResetEvent, Sent
 
 CLEAR_LINE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
 
+MAX_LINE = 1024 * 1024
+"""Bytes of a line that is typed; what is longer is cut."""
+
 UNPRINTABLE = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 """Control characters: what an agent says must not move the cursor, or worse."""
 
@@ -24,6 +28,7 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._keyboard = Keyboard()
         self._agent = ""
         self._prompting = False
         self._lost = False
@@ -61,7 +66,7 @@ class Screen:
         self._break()
         self._prompting = True
         self._prompt()
-        line = await _read_line()
+        line = await self._keyboard.line()
         self._prompting = False
         if line is None and self._console.is_terminal:
             self._console.print()
@@ -155,26 +160,42 @@ class Screen:
             self._console.print("> ", style="bold green", end="")
 
 
-async def _read_line() -> str | None:
-    """The next line of the standard input, None at its end, read by a thread that dies with the process."""
-    loop = asyncio.get_running_loop()
-    line: asyncio.Future[str | None] = loop.create_future()
+class Keyboard:
+    """Lines of the standard input, each read by a thread that dies with the process."""
 
-    def tell(text: str | None) -> None:
-        if not line.done():
-            line.set_result(text)
+    def __init__(self) -> None:
+        self._pending = b""
 
-    def read() -> None:
-        try:
-            # what is no UTF-8 cannot be sent
-            text = input().encode(errors="replace").decode()
-        except (EOFError, OSError):
-            text = None
-        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
-            loop.call_soon_threadsafe(tell, text)
+    async def line(self) -> str | None:
+        """The next line, None at the end. To be called again only once it has returned."""
+        loop = asyncio.get_running_loop()
+        line: asyncio.Future[str | None] = loop.create_future()
 
-    threading.Thread(target=read, daemon=True, name="input").start()
-    return await line
+        def tell(text: str | None) -> None:
+            if not line.done():
+                line.set_result(text)
+
+        def read() -> None:
+            text = self._read()
+            with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+                loop.call_soon_threadsafe(tell, text)
+
+        threading.Thread(target=read, daemon=True, name="keyboard").start()
+        return await line
+
+    def _read(self) -> str | None:
+        """Past Python's own buffer: a thread that waits in it holds a lock the interpreter wants when it leaves."""
+        data = b"?"
+        while data and b"\n" not in self._pending and len(self._pending) < MAX_LINE:
+            try:
+                data = os.read(0, MAX_LINE)
+            except OSError:  # it is closed, or the terminal is gone
+                data = b""
+            self._pending += data
+        if not self._pending:
+            return None
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line.decode(errors="replace").removesuffix("\r")
 
 
 def printable(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 import sys
@@ -18,11 +19,13 @@ from tests.client.pty_chat import CTRL_C, CTRL_D, chatting
 
 Event = dict[str, Any]
 
+COMMAND = (sys.executable, "-m", "app", "chat")
+
 
 async def parley(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
     """Run `parley chat` in pipes: exit code, output, errors."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "app", "chat", *arguments,
+        *COMMAND, *arguments,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -178,6 +181,28 @@ async def test_a_conversation_in_a_pipe() -> None:
     assert out.splitlines()[1:] == ["echo: HELLO", "echo: BYE"]
 
 
+async def test_an_interrupt_leaves_a_pipe_that_stays_open() -> None:
+    async def scene(peer: Peer) -> None:
+        await peer.welcome()
+        await stays(peer)
+
+    async with playing(scene) as server:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND, server.url,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            async with asyncio.timeout(20):
+                await process.stdout.readline()
+                process.send_signal(signal.SIGINT)
+                assert (await process.stdout.read(), await process.wait()) == (b"", 0)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
 async def test_ctrl_d_and_ctrl_c_leave_at_the_prompt() -> None:
     async def scene(peer: Peer) -> None:
         await peer.welcome()
@@ -296,6 +321,8 @@ async def test_a_lost_connection_is_said_and_the_answer_goes_on() -> None:
 async def test_what_was_said_before_and_elsewhere_is_shown() -> None:
     async def scene(peer: Peer) -> None:
         await peer.welcome(head=Position(7, "m"))
+        # long enough for a prompt that does not wait for what was said before
+        await asyncio.sleep(0.3)
         await peer.events(1, *reply("t1", "Old")[:-1], turn="t1")
         await peer.events(5, *events.text_message("u", "And?", "user"), turn="t1")
         await prompted.wait()

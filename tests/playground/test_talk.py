@@ -123,25 +123,6 @@ async def test_a_second_tab_shows_the_same(desk: Desk, site: ParleyServer) -> No
     assert await one.kept("client") != await two.kept("client")
 
 
-async def test_a_duplicated_tab_counts_for_itself(desk: Desk, site: ParleyServer) -> None:
-    one = await desk.tab(site, "echo")
-    await one.say("from one")
-    await one.done()
-    # as the browser's own "Duplicate": the new tab begins with a copy of the other's storage
-    async with one.page.context.expect_page() as opened:
-        await one.page.evaluate("() => { open(location.href) }")
-    two = Tab(await opened.value)
-    await two.connected()
-    await two.sees("from one")
-    assert await one.kept("client") != await two.kept("client")
-    await asyncio.gather(one.say("again"), two.say("from two"))
-    for tab in (one, two):
-        await expect(tab["#messages .message"]).to_have_count(6)
-        await tab.done()
-    assert await one.transcript() == await two.transcript()
-    assert sorted(text for who, text in await one.transcript() if who == "user") == ["again", "from one", "from two"]
-
-
 async def test_one_agent_and_then_another(desk: Desk, site: ParleyServer) -> None:
     tab = await desk.tab(site, "echo")
     await expect(tab["#empty-description"]).to_have_text("Says the same, whole.")

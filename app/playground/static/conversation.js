@@ -125,6 +125,7 @@ export class Conversation {
       if (turn && isTerminal(event)) this.inputs.ended(turn);
     }
     this.position = { seq: had + news.length, mark };
+    if (!this.caughtUp) this.fold.hush();
     this.#arrived();
     if (news.some(isTerminal)) this.#save();
     this.onChange();

@@ -15,7 +15,7 @@ export class Fold {
   turns = new Map();
   /** Whether anything older is missing. */
   truncated = false;
-  /** The ids of items that came, changed or went, and of messages that were completed, since `takeChanges`. */
+  /** The ids of items that came, changed or went, and of those that were completed, since `takeChanges`. */
   #changed = new Set();
   #completed = new Set();
   #replaced = false;
@@ -52,6 +52,11 @@ export class Fold {
     return changes;
   }
 
+  /** What was completed so far is no news: it had been there before the page. */
+  hush() {
+    this.#completed.clear();
+  }
+
   started(_event, turn, attempt) {
     this.turns.set(turn, attempt);
   }
@@ -59,7 +64,9 @@ export class Fold {
   finished(event, turn) {
     this.turns.delete(turn);
     if (event.type === 'RUN_ERROR') {
-      this.#put({ id: `end ${turn}`, kind: 'end', code: event.code ?? '', text: event.message });
+      const id = `end ${turn}`;
+      this.#put({ id, kind: 'end', code: event.code ?? '', text: event.message });
+      this.#completed.add(id);
     }
   }
 

@@ -42,7 +42,7 @@ export class View {
     const { replaced, changed, completed } = fold.takeChanges();
     if (replaced) this.clear();
     for (const id of changed) this.#showItem(fold.items.get(id), id, conversation);
-    if (conversation.caughtUp) for (const id of completed) this.#readOut(fold.items.get(id), conversation);
+    for (const id of completed) this.#readOut(fold.items.get(id), conversation);
     this.#showPending(conversation);
     this.#showWork(fold);
     byId('older').hidden = !fold.truncated;
@@ -67,13 +67,16 @@ export class View {
       shown = item.kind === 'end' ? endOf(item) : messageOf(item, authorOf(item, conversation));
       this.#shown.set(id, shown);
       this.#messages.append(shown.element);
-      if (item.kind === 'end' && conversation.caughtUp) this.#say(shown.element.textContent);
     }
     shown.update?.(item);
   }
 
   #readOut(item, conversation) {
     if (!item || item.role === 'user') return;
+    if (item.kind === 'end') {
+      this.#say(this.#shown.get(item.id).element.textContent);
+      return;
+    }
     const body = this.#shown.get(item.id).element.querySelector('.body').cloneNode(true);
     for (const bar of body.querySelectorAll('.bar')) bar.remove();
     this.#say(`${authorOf(item, conversation)}: ${body.textContent.slice(0, READ_OUT)}`);

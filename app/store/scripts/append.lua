@@ -103,7 +103,8 @@ redis.call(unpack(changed))
 
 if release == 'end' then
   tell_listeners(worker, 'x ' .. S)
-  for _, kind in ipairs({ 'i', 'e', 'd', 'q', 'u', 'k', 'x', 'l' }) do redis.call('UNLINK', key(kind)) end
+  if redis.call('EXISTS', key('f')) == 1 then redis.call('SADD', tag .. ':gone', S) end
+  for _, kind in ipairs({ 'i', 'e', 'd', 'q', 'u', 'k', 'x', 'l', 'f' }) do redis.call('UNLINK', key(kind)) end
   redis.call('ZREM', DUE, S)
   redis.call('HSET', M, 'ended', '1')
   redis.call('PEXPIRE', M, 86400000)

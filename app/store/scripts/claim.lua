@@ -4,7 +4,8 @@
 local worker, mark, ttl, known_dead, only_due = unpack(ARGV)
 local m = redis.call('HMGET', M, 'owner', 'ended', 'user', 'run')
 if not m[3] or m[2] then
-  redis.call('ZREM', DUE, S)
+  -- one that nobody took up for a day after its time has left its files behind
+  if redis.call('ZREM', DUE, S) == 1 and not m[3] then redis.call('SADD', tag .. ':gone', S) end
   return { 'missing' }
 end
 local owner = m[1] or ''

@@ -108,7 +108,7 @@ local function keep(lifetime)
   local last = tonumber(redis.call('HGET', M, 'kept') or 0)
   if math.abs(until_ - last) > 3600000 then
     redis.call('HSET', M, 'kept', until_)
-    for _, kind in ipairs({ 'm', 'i', 'e', 'd', 'q', 'u', 'k', 'x', 'l' }) do
+    for _, kind in ipairs({ 'm', 'i', 'e', 'd', 'q', 'u', 'k', 'x', 'l', 'f' }) do
       redis.call('PEXPIREAT', key(kind), until_)
     end
   end
