@@ -4,31 +4,99 @@ What agent authors use is here, under the names Chainlit's users know: `import a
 starts nothing.
 """
 
+from app.chat.ask import AskActionMessage, AskElementMessage, AskUserMessage
+from app.chat.action import Action
+from app.chat.ask import AskActionMessage, AskElementMessage, AskUserMessage
+from app.chat.caching import cache
 from app.chat.callbacks import (
+    action_callback,
+    author_rename,
     on_app_shutdown,
     on_app_startup,
     on_chat_end,
     on_chat_resume,
     on_chat_start,
+    on_feedback,
     on_message,
+    on_settings_update,
     on_stop,
+    set_chat_profiles,
+    set_starters,
 )
 from app.chat.chat_context import chat_context
+from app.chat.chat_settings import ChatSettings
+from app.chat.element import Audio, CustomElement, File, Image, Pdf, Text, Video
+from app.chat.figures import Dataframe, Plotly, Pyplot
+from app.chat.input_widget import (
+    Checkbox,
+    DatePicker,
+    MultiSelect,
+    NumberInput,
+    RadioGroup,
+    Select,
+    Slider,
+    Switch,
+    Tab,
+    Tags,
+    TextInput,
+)
 from app.chat.message import ErrorMessage, Message
+from app.chat.people import ChatProfile, Feedback, Starter, User
 from app.chat.session import session
 from app.chat.state import state
+from app.chat.step import Step
+from app.chat.stepping import step
+from app.chat.task_list import Task, TaskList, TaskStatus
+from app.chat.toast import toast
 from app.chat.tools import sleep
 from app.chat.user_session import context, user_session
 from app.errors import ExecutorBusy, OutsideTurn, ParleyError, SessionStateError
 from app.executor import make_async, run_sync
 
 __all__ = [
+    "Action",
+    "AskActionMessage",
+    "AskElementMessage",
+    "AskUserMessage",
+    "Audio",
+    "ChatProfile",
+    "ChatSettings",
+    "Checkbox",
+    "CustomElement",
+    "Dataframe",
+    "DatePicker",
     "ErrorMessage",
     "ExecutorBusy",
+    "Feedback",
+    "File",
+    "Image",
     "Message",
+    "MultiSelect",
+    "NumberInput",
     "OutsideTurn",
     "ParleyError",
+    "Pdf",
+    "Plotly",
+    "Pyplot",
+    "RadioGroup",
+    "Select",
     "SessionStateError",
+    "Slider",
+    "Starter",
+    "Step",
+    "Switch",
+    "Tab",
+    "Tags",
+    "Task",
+    "TaskList",
+    "TaskStatus",
+    "Text",
+    "TextInput",
+    "User",
+    "Video",
+    "action_callback",
+    "author_rename",
+    "cache",
     "chat_context",
     "context",
     "make_async",
@@ -37,11 +105,17 @@ __all__ = [
     "on_chat_end",
     "on_chat_resume",
     "on_chat_start",
+    "on_feedback",
     "on_message",
+    "on_settings_update",
     "on_stop",
     "run_sync",
     "session",
+    "set_chat_profiles",
+    "set_starters",
     "sleep",
     "state",
+    "step",
+    "toast",
     "user_session",
 ]

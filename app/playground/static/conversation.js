@@ -68,7 +68,7 @@ export class Conversation {
     const body = JSON.stringify(members);
     const excess = this.#excess(body);
     if (excess) return `Not sent: ${excess}.`;
-    if (!this.inputs.fits(body.length)) return 'Not sent: too much is waiting already. Wait until the server has taken it.';
+    if (!this.inputs.fits(body.length)) return 'Not sent: too much is waiting already. Try again in a moment.';
     const sent = this.inputs.keep(members);
     try {
       // before it is sent: what the server may have must not be forgotten here

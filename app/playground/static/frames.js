@@ -65,8 +65,9 @@ export class Frames {
 /** What is kept of a frame: its beginning, if it is long. */
 function entryOf(direction, text) {
   const frame = JSON.parse(text);
-  const whole = frame.token ? JSON.stringify({ ...frame, token: '…' }) : text; // a token is not to be seen over a shoulder
-  return { direction, type: frame.type, gist: gistOf(frame), text: whole.slice(0, MAX_LENGTH), length: text.length, time: new Date() };
+  // a token is not to be seen over a shoulder
+  const shown = (frame.token ? JSON.stringify({ ...frame, token: '…' }) : text).slice(0, MAX_LENGTH);
+  return { direction, type: frame.type, gist: gistOf(frame), text: shown, length: text.length, time: new Date() };
 }
 
 function rowOf(entry) {
@@ -89,8 +90,8 @@ function rowOf(entry) {
 }
 
 function bodyOf({ text, length }) {
-  const body = length > MAX_LENGTH ? `${text}\n… ${length} characters in all` : JSON.stringify(JSON.parse(text), null, 2);
-  const pre = made('pre', '', body);
+  const isWhole = length <= MAX_LENGTH;
+  const pre = made('pre', '', isWhole ? JSON.stringify(JSON.parse(text), null, 2) : `${text}\n… of ${length} characters`);
   pre.tabIndex = 0;
   return pre;
 }
@@ -99,7 +100,8 @@ function gistOf(frame) {
   if (frame.type === 'events') return `${frame.seq} · ${[...new Set(frame.events.map(nameOf))].join(', ')}`;
   if (frame.type === 'error') return `${frame.n ? `n ${frame.n} · ` : ''}${frame.code}`;
   if (frame.type === 'welcome') return `acked ${frame.acked} · head ${frame.head.seq}`;
-  if (frame.type === 'hello') return frame.since ? `since ${frame.since.seq}` : frame.session ? 'from the start' : 'a new session';
+  if (frame.type === 'hello' && !frame.session) return 'a new session';
+  if (frame.type === 'hello') return frame.since ? `since ${frame.since.seq}` : 'from the start';
   return frame.reason ?? (frame.n ? `n ${frame.n}` : '');
 }
 

@@ -1,4 +1,4 @@
-/** Joins the parts of the page. Which conversation it shows stands in the address, so that reload, back and links work. */
+/** Joins the parts of the page. Which conversation it shows stands in the address: reload, back and links work. */
 
 import { Composer } from './composer.js';
 import { Conversation } from './conversation.js';
@@ -13,7 +13,11 @@ const byId = (id) => document.getElementById(id);
 
 const view = new View();
 const frames = new Frames();
-const status = new Status({ drop: () => current.connection.lose(), retry: () => current.connection.open(), renew: startAnew });
+const status = new Status({
+  drop: () => current.connection.lose(),
+  retry: () => current.connection.open(),
+  renew: startAnew,
+});
 const signIn = new SignIn(signedIn);
 const composer = new Composer({ say, stop: () => current.stop() });
 const picker = byId('agent');

@@ -36,11 +36,11 @@ function tame(token) {
 
 /** Whether an image comes with the text or from this server: any other would tell its host who reads this. */
 function isOurs(source) {
-  const isOfThisServer = URL.canParse(source, document.baseURI) && new URL(source, document.baseURI).origin === location.origin;
-  return source.startsWith('data:') || isOfThisServer;
+  if (source.startsWith('data:')) return true;
+  return URL.canParse(source, document.baseURI) && new URL(source, document.baseURI).origin === location.origin;
 }
 
-/** One text in an element. Call `update` with all of it as it grows; blocks that cannot change any more are left alone. */
+/** A text in an element. Call `update` with all of it as it grows; blocks that cannot change any more are left alone. */
 export class MarkdownView {
   #blocks = [];
   // the first so many blocks, made of this much of the text, are settled: what comes cannot change them
@@ -61,8 +61,10 @@ export class MarkdownView {
     }
     const rest = text.slice(this.#prefix.length);
     const groups = topLevel(md.parse(rest, this.#env));
-    groups.forEach((tokens, index) => this.#show(this.#settled + index, md.renderer.render(tokens, md.options, this.#env)));
-    for (const block of this.#blocks.splice(this.#settled + groups.length)) block.nodes.forEach((node) => node.remove());
+    const blocks = groups.map((tokens) => md.renderer.render(tokens, md.options, this.#env));
+    blocks.forEach((html, index) => this.#show(this.#settled + index, html));
+    const gone = this.#blocks.splice(this.#settled + groups.length);
+    for (const { nodes } of gone) nodes.forEach((node) => node.remove());
     if (!isComplete) this.#settle(rest, groups);
   }
 

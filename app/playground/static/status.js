@@ -1,6 +1,7 @@
 /** The state of the connection, in the header and in its panel, and what is said in words over the composer. */
 
 const byId = (id) => document.getElementById(id);
+const SHORT = { connecting: 'Connecting', open: 'Connected', waiting: 'Reconnecting', over: 'Not connected' };
 /** Notices at once; past it the oldest goes. */
 const MAX_NOTICES = 3;
 
@@ -21,7 +22,7 @@ export class Status {
   /** Show how a conversation is connected. */
   show(conversation) {
     const { state, welcome, position } = conversation;
-    const short = { connecting: 'Connecting', open: 'Connected', waiting: 'Reconnecting', over: 'Not connected' }[state.name];
+    const short = SHORT[state.name];
     if (this.#chip.dataset.state !== state.name) {
       this.#chip.dataset.state = state.name;
       this.#words.textContent = short;

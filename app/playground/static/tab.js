@@ -33,7 +33,7 @@ export function remember(name, text) {
   else storage.removeItem(`parley.${name}`);
 }
 
-/** The inputs that were kept for a session, as `Inputs.dump` gave them; null stands for a session that has no id yet. */
+/** The inputs kept for a session, as `Inputs.dump` gave them; null stands for a session that has no id yet. */
 export function recallInputs(session) {
   return JSON.parse(storage.getItem(INPUTS + (session ?? '')) ?? '[]');
 }

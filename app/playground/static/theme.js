@@ -1,4 +1,4 @@
-// Light or dark, before anything is painted: a classic script, since modules run later. Without a choice the system's counts.
+// Light or dark, before anything is painted: a classic script, since modules run later. By default as the system has it.
 (() => {
   const KEY = 'parley.theme';
   const root = document.documentElement;

@@ -88,7 +88,8 @@ export class View {
   }
 
   #showPending(conversation) {
-    const pending = conversation.pending().map(({ id, text, sent }) => [id, text, hintOf(sent, conversation.state.name)]);
+    const state = conversation.state.name;
+    const pending = conversation.pending().map(({ id, text, sent }) => [id, text, hintOf(sent, state)]);
     const waiting = pending.length ? JSON.stringify(pending) : '';
     if (waiting === this.#waiting) return;
     this.#waiting = waiting;

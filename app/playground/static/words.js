@@ -6,7 +6,7 @@ const CLOSES = {
   1009: { back: false, words: 'What this page sent was too big for the server.' },
   1012: { back: true, words: 'the server is restarting' },
   1013: { back: true, words: 'the server is too busy' },
-  4400: { back: false, words: 'The server does not understand this page. Perhaps one of them is of another version: reload.' },
+  4400: { back: false, words: 'The server does not understand this page. Reload it: one may be newer than the other.' },
   4401: { back: false, words: 'You need to sign in.' },
   4403: { back: false, words: 'The server does not let you in here.' },
   4404: { back: false, words: 'There is no such conversation or agent, or not any more.' },
