@@ -4,7 +4,6 @@ What agent authors use is here, under the names Chainlit's users know: `import a
 starts nothing.
 """
 
-from app.chat.ask import AskActionMessage, AskElementMessage, AskUserMessage
 from app.chat.action import Action
 from app.chat.ask import AskActionMessage, AskElementMessage, AskUserMessage
 from app.chat.caching import cache

@@ -22,7 +22,7 @@ A flag of `parley serve` wins over the environment, which wins over `.env` in th
 `--host`, `--port`, `--workers` and `--handlers`. Sizes are bytes and durations are seconds, unless the name says
 otherwise. A value out of its bounds stops the server with one line that names the variable.
 
-Not built yet: `PARLEY_PUSH_KEY` does nothing, and `PARLEY_AUTH_JWKS` is refused.
+Not built yet: `PARLEY_AUTH_JWKS` is refused.
 
 | variable | value | default | meaning |
 | --- | --- | --- | --- |"""

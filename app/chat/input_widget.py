@@ -41,7 +41,11 @@ class InputWidget(ABC):
         for name, text in asdict(self).items():
             if isinstance(text, str) and not name.startswith("initial") and len(text) > MAX_LABEL:
                 raise ValueError(f"{self.id}: {name} has {len(text)} characters, at most {MAX_LABEL}")
-        self.check(self.start)
+        start = self.start
+        try:
+            self.check(start)
+        except ValueError as error:
+            raise ValueError(f"{self.id}: initial {error}") from None
 
     @property
     def start(self) -> Any:
@@ -54,7 +58,7 @@ class InputWidget(ABC):
 
     def as_dict(self) -> dict[str, Any]:
         """The widget as clients see it, and as the session keeps it."""
-        given = {_camel(name): value for name, value in asdict(self).items() if value not in (None, "")}
+        given = {_camel(name): value for name, value in asdict(self).items() if value is not None}
         return {"type": self.kind, **given}
 
     @classmethod

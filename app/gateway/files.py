@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -33,7 +34,10 @@ UPLOAD_WITHIN = 3_600.0
 """Seconds an upload may take in all."""
 
 LINGER = 2.0
-"""Seconds for which the rest of a refused body is read and dropped, so that its sender gets to read the answer."""
+"""Seconds for which the rest of a refused body is read and dropped, so that its sender gets to read the answer.
+
+At most as many bytes are read as a file may have: a sender that is only a little over the limit gets there.
+"""
 
 RETRY_AFTER = 2
 """Seconds after which a worker that was too busy may be asked again."""
@@ -118,7 +122,7 @@ class FileRoutes:
             refusal = _refusal(error)
             if refusal is None:
                 raise
-            return _Early(refusal)
+            return _Early(refusal, self._settings.max_file_bytes)
         item = FileItem(id=info.id, name=info.name, type=info.mime, size=info.size, url=info.url)
         return Response(item.model_dump_json(), 201, headers={"Location": info.url}, media_type="application/json")
 
@@ -158,7 +162,8 @@ class FileRoutes:
 class _Early(Response):
     """A refusal of a body that may still be coming: it is said at once, and then the connection is closed."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Refusal, drop: int) -> None:
+        self._drop = drop
         answer = refusal.response()
         super().__init__(answer.body, answer.status_code, dict(answer.headers) | {"Connection": "close"})
 
@@ -166,13 +171,15 @@ class _Early(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER):
-                while (await receive()).get("more_body"):
-                    pass
-        except TimeoutError:
-            pass
+                await self._read_on(receive)
         await send({"type": "http.response.body", "body": b""})
+
+    async def _read_on(self, receive: Receive) -> None:
+        read = 0
+        while read < self._drop and (message := await receive()).get("more_body"):
+            read += len(message["body"])
 
 
 class _Download(StreamingResponse):

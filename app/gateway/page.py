@@ -20,7 +20,7 @@ POLICY = {
     "require-trusted-types-for": "'script'",
     "trusted-types": "dompurify",
 }
-"""What the page may do. Nothing but the sanitiser makes HTML of a text, so no script comes out of what an agent says."""
+"""What the page may do. Nothing but the sanitiser makes HTML of a text: no script comes out of what an agent says."""
 
 HEADERS = {
     "Content-Security-Policy": "; ".join(f"{directive} {value}" for directive, value in POLICY.items()),

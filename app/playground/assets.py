@@ -33,7 +33,7 @@ class Asset(NamedTuple):
 
 
 def load() -> dict[str, Asset]:
-    """Every file by its path below `static/`, with `/` between folders. Raises: KeyError for a file of no known type."""
+    """Every file by its path below `static/`, with `/` between folders. Raises: KeyError for an unknown type."""
     return {path.relative_to(STATIC).as_posix(): _read(path) for path in STATIC.rglob("*") if path.is_file()}
 
 

@@ -28,7 +28,7 @@ class Example(NamedTuple):
 
 EXAMPLES = [
     Example(*found)
-    for found in re.findall(r"^```python (.*)\n((?:.*\n)*?)```\n\n```text\n((?:.*\n)*?)```$", PAGE, re.M)
+    for found in re.findall(r"^```python (.*)\n((?:.*\n)*?)```\n\n```text\n((?:.*\n)*?)```$", PAGE, re.MULTILINE)
 ]
 AGENTS = {each.info.removeprefix("agent "): each for each in EXAMPLES if each.info.startswith("agent ")}
 SCRIPTS = [each for each in EXAMPLES if each.info == "run"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -16,7 +17,7 @@ import pytest
 from tests.conftest import StartServer
 from tests.gateway.conftest import Gates
 from tests.gateway.gate import Gate, Owner, until
-from tests.support.server import ParleyServer
+from tests.support.server import ROOT, ParleyServer
 from tests.support.valkey import ValkeyProcess
 from tests.support.wire import Frame, WireClient, assert_gapless, assert_turns_end_once, ends, is_a, transcript
 
@@ -96,6 +97,14 @@ async def test_the_documents(server: StartServer, http: Open) -> None:
     assert {"name": "echo", "description": "Says back what you said."} in agents["agents"]
     # FastAPI's own pages of documentation are made of other hosts' scripts
     assert {(await client.get(path)).status_code for path in ("/docs", "/redoc")} == {404}
+
+
+def test_the_refusals_are_listed_in_the_documentation() -> None:
+    source = "".join((ROOT / "app" / "gateway" / f"{name}.py").read_text() for name in ("http", "pushing", "refusals"))
+    used = set(re.findall(r"""(?:Refusal|cls|:) ?\((\d{3}), "(\w+)\"""", source))
+    used |= {("400", "bad_json"), ("422", "bad_frame")}  # the codec's
+    section = (ROOT / "docs" / "protocol.md").read_text().split("## HTTP\n")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| (\d{3}) \| `(\w+)` \|", section, re.MULTILINE)) == used
 
 
 # ---- whose page, which host

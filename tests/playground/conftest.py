@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -14,8 +14,6 @@ from playwright.async_api import Browser, BrowserContext, async_playwright, expe
 from tests.playground.agents import AGENTS
 from tests.playground.chromium import ARGS, CHROMIUM, WITHIN_MS, Tab, Watch, new_context, open_tab
 from tests.support.server import ParleyServer
-
-OpenTab = Callable[..., Awaitable[Tab]]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -71,7 +69,7 @@ class Desk:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def desk(browser: Browser) -> AsyncIterator[Desk]:
-    """Tabs, each with a watch on it."""
+    """Tabs, each with a watch on it. A test with a server of its own names that one first: it has to end last."""
     async with AsyncExitStack() as stack:
         desk = Desk(browser, stack)
         yield desk

@@ -21,7 +21,8 @@ DANGERS = """(messages) => [...messages.querySelectorAll('*')].flatMap((element)
     ...(/^(script|style|iframe|object|embed|form|input|link|meta|base|svg|math|template)$/i.test(element.tagName)
         ? [element.tagName] : []),
     ...['href', 'src'].filter((name) => element.hasAttribute(name))
-        .filter((name) => !/^(https?|mailto):/.test(element[name])).map((name) => `${element.tagName} ${element[name]}`),
+        .filter((name) => !/^(https?|mailto):/.test(element[name]))
+        .map((name) => `${element.tagName} ${element[name]}`),
 ])"""
 """What stands in the conversation and should not, whether it did something or not."""
 
@@ -92,7 +93,12 @@ async def test_the_policy_stops_what_the_renderer_would_let_through(browser: Bro
     await page.evaluate(f"() => import('data:text/javascript,{RUN}').catch(() => null)")
     await page.evaluate("() => { new Image().src = 'https://evil.example/x.png' }")
     await page.evaluate("() => { document.body.setAttribute('style', 'color: red') }")
-    heard = ["require-trusted-types-for", "script-src-elem data", "img-src https://evil.example/x.png", "style-src-attr"]
+    heard = [
+        "require-trusted-types-for",
+        "script-src-elem data",
+        "img-src https://evil.example/x.png",
+        "style-src-attr",
+    ]
     for _ in range(100):
         if all(any(what in complaint for complaint in watch.complaints) for what in heard):
             break

@@ -75,7 +75,7 @@ async def test_open_in_another_tab(desk: Desk, site: ParleyServer) -> None:
     assert two.session == one.session
 
 
-async def test_signing_in_and_out(desk: Desk, server: StartServer) -> None:
+async def test_signing_in_and_out(server: StartServer, desk: Desk) -> None:
     site = await asyncio.to_thread(server, AGENTS, env={"PARLEY_AUTH_JWT_SECRET": SECRET})
     tab = await desk.tab(site)
     await expect(tab["#signin"]).to_be_visible()

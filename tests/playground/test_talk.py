@@ -79,7 +79,7 @@ async def test_a_dropped_connection_in_mid_stream(desk: Desk, site: ParleyServer
 
 
 @pytest.mark.parametrize("store_too", [False, True], ids=["server", "server and store"])
-async def test_a_killed_server_in_mid_stream(desk: Desk, server: StartServer, store_too: bool) -> None:  # noqa: FBT001
+async def test_a_killed_server_in_mid_stream(server: StartServer, desk: Desk, store_too: bool) -> None:  # noqa: FBT001
     site = await asyncio.to_thread(server, AGENTS)
     tab = await desk.tab(site, "counter")
     desk.forgive(REFUSED)

@@ -9,7 +9,7 @@ const TERMINAL = new Set(['RUN_FINISHED', 'RUN_ERROR']);
 export const isTerminal = (event) => TERMINAL.has(event.type);
 
 export class Fold {
-  /** What is shown, by id and in order: `{id, kind: 'message', role, name, text, open, error}`, `{id, kind: 'end', …}`. */
+  /** What is shown, by id and in order: messages `{id, kind, role, name, text, open, error}`, and how turns ended. */
   items = new Map();
   /** The turns that run: id to attempt. */
   turns = new Map();

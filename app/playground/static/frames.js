@@ -91,7 +91,7 @@ function rowOf(entry) {
 
 function bodyOf({ text, length }) {
   const isWhole = length <= MAX_LENGTH;
-  const pre = made('pre', '', isWhole ? JSON.stringify(JSON.parse(text), null, 2) : `${text}\n… of ${length} characters`);
+  const pre = made('pre', '', isWhole ? JSON.stringify(JSON.parse(text), null, 2) : `${text}\n… of ${length}`);
   pre.tabIndex = 0;
   return pre;
 }

@@ -40,7 +40,7 @@ function isOurs(source) {
   return URL.canParse(source, document.baseURI) && new URL(source, document.baseURI).origin === location.origin;
 }
 
-/** A text in an element. Call `update` with all of it as it grows; blocks that cannot change any more are left alone. */
+/** A text in an element. Call `update` with all of it as it grows; blocks that cannot change any more stay. */
 export class MarkdownView {
   #blocks = [];
   // the first so many blocks, made of this much of the text, are settled: what comes cannot change them

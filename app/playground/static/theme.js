@@ -1,4 +1,4 @@
-// Light or dark, before anything is painted: a classic script, since modules run later. By default as the system has it.
+// Light or dark, before anything is painted: a classic script, since modules run later. By default as the system is.
 (() => {
   const KEY = 'parley.theme';
   const root = document.documentElement;

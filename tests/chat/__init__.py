@@ -1,0 +1,1 @@
+"""What agent authors use, played on the stage of tests/runtime."""
