@@ -49,7 +49,7 @@ from app.chat.task_list import Task, TaskList, TaskStatus
 from app.chat.toast import toast
 from app.chat.tools import sleep
 from app.chat.user_session import context, user_session
-from app.errors import ExecutorBusy, OutsideTurn, ParleyError, SessionStateError
+from app.errors import ExecutorBusy, NotOffered, OutsideTurn, ParleyError, SessionStateError
 from app.executor import make_async, run_sync
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
     "Image",
     "Message",
     "MultiSelect",
+    "NotOffered",
     "NumberInput",
     "OutsideTurn",
     "ParleyError",

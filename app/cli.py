@@ -60,7 +60,10 @@ def check(*, handlers: Handlers = None, skip_broken: SkipBroken = False) -> None
     table = Table("agent", "hooks", "description")
     for agent in sorted(registry.agents.values(), key=lambda agent: agent.name):
         table.add_row(agent.name, ", ".join(sorted(agent.hooks)), agent.description)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for name, reason in sorted(registry.not_offered.items()):
+        console.print(f"{name} is not offered: {reason}", markup=False, soft_wrap=True)
 
 
 def main() -> None:

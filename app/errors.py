@@ -3,6 +3,7 @@
 ParleyError
 ├── ConfigError            a setting, a handlers folder or a store that cannot be used; one line, for an operator
 │   └── HandlersError      an agent module that cannot be loaded; carries its traceback
+├── NotOffered             raised by an agent module at import: it is no agent here, for want of a setting
 ├── ProtocolError          a frame that breaks the protocol; for the client that sent it
 ├── StoreError
 │   ├── StoreUnavailable   the store did not answer in time
@@ -36,6 +37,10 @@ class HandlersError(ConfigError):
     def __init__(self, message: str, detail: str = "") -> None:
         super().__init__(message)
         self.detail = detail
+
+
+class NotOffered(ParleyError):
+    """An agent module raises it at import to be left out, and says in a few words what it wants."""
 
 
 class ProtocolError(ParleyError):

@@ -30,6 +30,9 @@ log = logs.get(__name__)
 STORE_WITHIN = 30.0
 """Seconds a starting worker waits for its store."""
 
+OFFER_WITHIN = 5.0
+"""Seconds an agent may take to say what it offers a user."""
+
 KINDS = frozenset({"message", "answer", "action", "settings", "state", "edit", "feedback", "cancel", "end"})
 """The inputs this server works on."""
 
@@ -55,6 +58,22 @@ class Agents:
     def describe(self) -> list[dict[str, Any]]:
         """Name and description of every agent, by name."""
         return [{"name": a.name, "description": a.description} for a in sorted(self._agents.values(), key=_name)]
+
+    async def profiles(self, agent: str, user: str) -> list[dict[str, Any]]:
+        """What `set_chat_profiles` offers this user. Raises: TimeoutError after 5 s; and what the agent raises."""
+        return await self._offered(agent, "profiles", user)
+
+    async def starters(self, agent: str, user: str) -> list[dict[str, Any]]:
+        """What `set_starters` offers this user. Raises: TimeoutError after 5 s; and what the agent raises."""
+        return await self._offered(agent, "starters", user)
+
+    async def _offered(self, agent: str, what: str, user: str) -> list[dict[str, Any]]:
+        function = self._agents[agent].functions.get(what)
+        if function is None:
+            return []
+        async with asyncio.timeout(OFFER_WITHIN):
+            offered: list[dict[str, Any]] = await function(user)
+            return offered
 
 
 class Worker:

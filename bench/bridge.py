@@ -1,6 +1,6 @@
 """What the bridge costs: `make_async` and `run_sync` beside what else there is, in one run.
 
-    python bench/bridge.py [--loop uvloop|asyncio] [--rounds 15] [--calls 300]
+    python -m bench.bridge [--loop uvloop|asyncio] [--rounds 15] [--calls 300]
 
 Every figure is microseconds a call, of one call after the other. The candidates take turns within each round; shown
 are the median and the least of all rounds. Ends with 1 if Parley's median is more than 1.5 times the leanest one's.
@@ -164,7 +164,7 @@ def show(group: Group, figures: dict[str, list[float]], console: Console) -> boo
     medians = {name: statistics.median(values) for name, values in figures.items()}
     leanest = min(median for name, median in medians.items() if name not in group.orientation)
     table = Table(title=group.title, title_justify="left")
-    for column in ("", "median µs", "least µs", "× leanest"):
+    for column in ("", "median µs", "least µs", "times leanest"):
         table.add_column(column, justify="right" if column else "left")
     for name, median in medians.items():
         table.add_row(name, f"{median:.1f}", f"{min(figures[name]):.1f}", f"{median / leanest:.2f}")

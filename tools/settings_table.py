@@ -94,6 +94,8 @@ def default_of(name: str, field: FieldInfo) -> str:
         return "none"
     if isinstance(value, bool):
         return f"`{int(value)}`"
+    if isinstance(value, tuple):
+        return f"`{','.join(value)}`"
     return f"`{value}`"
 
 

@@ -105,7 +105,6 @@ class _FileElement(Element):
         content: bytes | str | None = None,
         mime: str | None = None,
         display: Display = "inline",
-        **more: Any,
     ) -> None:
         super().__init__(name, display=display)
         if [path, url, content].count(None) != 2:  # noqa: PLR2004  # one of three is given
@@ -116,7 +115,7 @@ class _FileElement(Element):
         self.url = url
         self.content = content.encode() if isinstance(content, str) else content
         self.mime = mime or self.fixed_mime
-        self._more = more
+        self._more: dict[str, Any] = {}
 
     async def members(self) -> dict[str, Any]:
         """Where it is. What is not at a URL is kept once."""
@@ -149,7 +148,8 @@ class Pdf(_FileElement):
     fixed_mime: ClassVar[str | None] = "application/pdf"
 
     def __init__(self, name: str = "", *, page: int = 1, **options: Any) -> None:
-        super().__init__(name, page=page, **options)
+        super().__init__(name, **options)
+        self._more["page"] = page
 
 
 class Audio(_FileElement):
@@ -158,7 +158,8 @@ class Audio(_FileElement):
     type = "audio"
 
     def __init__(self, name: str = "", *, auto_play: bool = False, **options: Any) -> None:
-        super().__init__(name, autoPlay=auto_play, **options)
+        super().__init__(name, **options)
+        self._more["autoPlay"] = auto_play
 
 
 class Video(_FileElement):

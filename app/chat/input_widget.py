@@ -29,8 +29,8 @@ class InputWidget(ABC):
 
     kind: ClassVar[str]
 
-    id: str
-    label: str
+    id: str = field(kw_only=False)
+    label: str = field(kw_only=False)
     tooltip: str = ""
     description: str = ""
     disabled: bool = False
@@ -240,8 +240,8 @@ class DatePicker(InputWidget):
 class Tab:
     """Some fields of a form on a tab of their own."""
 
-    id: str
-    label: str
+    id: str = field(kw_only=False)
+    label: str = field(kw_only=False)
     inputs: Sequence[InputWidget]
 
     def as_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from app.errors import OutsideTurn
 from app.protocol import events
 from app.protocol.events import Event
 from app.protocol.inputs import EditInput, MessageInput, Part, TextPart
+from app.protocol.values import clean
 from app.runtime import context, outside
 from app.runtime.turn import Turn
 
@@ -43,7 +44,7 @@ class Message:
         self.actions = list(actions or ())
         self.elements = list(elements or ())
         self.metadata = dict(metadata or {})
-        self.id = id or ""
+        self.id = clean(id or "")
         self.parts: list[dict[str, Any]] = []
         self.command: str | None = None
         self._shown = False
@@ -59,7 +60,7 @@ class Message:
         metadata = said.metadata if isinstance(said, MessageInput) else None
         message = cls(text, "user", metadata=metadata, id=said.id)
         if not isinstance(content, str):
-            message.parts = [part.wire() for part in content]
+            message.parts = [events.plain_part(part) for part in content]
         message.command = said.command if isinstance(said, MessageInput) else None
         message._shown = True
         return message

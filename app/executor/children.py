@@ -56,13 +56,13 @@ class Children:
         with self._lock:
             while self._idle:
                 child = self._idle.pop()
-                if child.alive:
+                if child.usable:
                     return child
             return _Child()
 
     def _give_back(self, child: _Child) -> None:
         with self._lock:
-            if self._closed or not child.alive:
+            if self._closed or not child.usable:
                 child.end()
             else:
                 self._idle.append(child)
@@ -79,8 +79,8 @@ class _Child:
         there.close()
 
     @property
-    def alive(self) -> bool:
-        return self._process.is_alive()
+    def usable(self) -> bool:
+        return not self._pipe.poll()  # it says nothing unasked: what could be read is the end of a dead one's pipe
 
     def call(self, f: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         try:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jwt
 
 from app.errors import ConfigError, ParleyError
+from app.protocol.values import clean
 from app.settings import Settings
 
 ANONYMOUS = "anonymous"
@@ -59,6 +60,8 @@ class Authenticator:
             raise AuthError("a token is needed: send `Authorization: Bearer …`, or `token` in hello")
         claims = self._claims(token, self._secret.get_secret_value())
         user: str = claims["sub"]
+        if user != clean(user):
+            raise AuthError("the token's sub is not Unicode text")
         if not 1 <= len(user) <= MAX_USER:
             raise AuthError(f"the token's sub must have 1 to {MAX_USER} characters")
         if user == ANONYMOUS:

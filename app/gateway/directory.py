@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Directory(Protocol):
@@ -20,3 +20,9 @@ class Directory(Protocol):
 
     def describe(self) -> list[dict[str, str]]:
         """`name` and `description` of each agent, by name."""
+
+    async def profiles(self, agent: str, user: str) -> list[dict[str, Any]]:
+        """What this user may choose from at the agent: `name`, `description`, `default`, `starters`, and an `icon`."""
+
+    async def starters(self, agent: str, user: str) -> list[dict[str, Any]]:
+        """What this user may begin with: `label`, `message`, and perhaps `command` and `icon`."""

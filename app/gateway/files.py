@@ -147,7 +147,7 @@ class FileRoutes:
     async def _keep(self, session: str, request: Request, name: str) -> FileInfo:
         user = self._caller(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind in {"multipart/form-data", "application/x-www-form-urlencoded"}:
+        if kind == "multipart/form-data":
             raise Refusal(415, "form", f"content-type: is {kind}; send the file itself as the body, its name in ?name=")
         if self._uploads >= UPLOADS_AT_ONCE:
             raise Refusal(503, "busy", f"{UPLOADS_AT_ONCE} uploads are coming in at this worker", RETRY_AFTER)

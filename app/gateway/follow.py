@@ -62,7 +62,7 @@ class Follower:
         """Take an entry that was just added."""
         if not self._live:
             self._again = True
-        elif entry.first == self.position.seq + 1:
+        elif entry.first == self.position.seq + 1 and self._outbox.has_room(len(entry.frame)):
             self._pass_on(entry)
         # an old entry under another mark: late, or written anew by a store that lost the one we had
         elif entry.last > self.position.seq or entry.mark != self.position.mark:

@@ -33,6 +33,13 @@ class AgentInfo(BaseModel):
     description: str
 
 
+class AgentDetail(AgentInfo):
+    """An agent, and what it offers who asks: profiles to choose from, and starters to begin with."""
+
+    profiles: list[dict[str, Any]]
+    starters: list[dict[str, Any]]
+
+
 class AgentList(BaseModel):
     """The agents of this server; `default` is that of a session which names none."""
 
@@ -100,6 +107,13 @@ class Http:
     def _add_routes(self) -> None:
         add, bearer = self.router.add_api_route, [Depends(HTTPBearer(auto_error=False))]
         add("/agents", self._agents, summary="The agents")
+        add(
+            "/agents/{agent}",
+            self._agent,
+            summary="An agent, and what it offers the caller",
+            dependencies=bearer,
+            responses=_refusals(401, 403, 404),
+        )
         add("/asyncapi.json", self._document, summary="The WebSocket protocol as an AsyncAPI document")
         add(
             "/sessions",
@@ -137,6 +151,15 @@ class Http:
         """Every agent by name, with the first line of what it says of itself."""
         agents = [AgentInfo(**agent) for agent in self._directory.describe()]
         return AgentList(agents=agents, default=self._directory.default)
+
+    async def _agent(self, agent: str, request: Request) -> AgentDetail:
+        """What the agent offers may depend on who asks: as whoever the bearer is, or anonymously where that is open."""
+        user = self._caller(request)
+        found = next((each for each in self._directory.describe() if each["name"] == agent), None)
+        if found is None:
+            raise Refusal(404, "no_such_agent", "there is no such agent")
+        profiles = await self._directory.profiles(agent, user)
+        return AgentDetail(**found, profiles=profiles, starters=await self._directory.starters(agent, user))
 
     async def _document(self) -> Response:
         """Made from the models the server itself reads and writes with."""

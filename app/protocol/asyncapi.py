@@ -125,5 +125,5 @@ class _Schemas(GenerateJsonSchema):
         made.pop("discriminator", None)
         return made
 
-    def field_title_should_be_set(self, schema: Any) -> bool:
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002  # pydantic calls it so
         return False

@@ -115,7 +115,7 @@ def user_message(
     if isinstance(content, str):
         return text_message(message_id, content, "user", metadata=metadata)
     text = "\n".join(part.text for part in content if isinstance(part, TextPart))
-    ours = {**parley_of(metadata), "parts": [_part(part) for part in content]}
+    ours = {**parley_of(metadata), "parts": [plain_part(part) for part in content]}
     return text_message(message_id, text, "user", metadata={**(metadata or {}), "parley": ours})
 
 
@@ -310,7 +310,8 @@ def _piece(delta: str) -> str:
     return delta
 
 
-def _part(part: Part) -> dict[str, Any]:
+def plain_part(part: Part) -> dict[str, Any]:
+    """A part as JSON, its source too."""
     members = part.wire()
     return members if isinstance(part, TextPart) else {**members, "source": part.source.wire()}
 

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from typing import Any
 
+from app import logs
 from app.metrics import BACKGROUND_TASKS
 from app.runtime.context import current
 
+log = logs.get(__name__)
+
 STOP_WITHIN = 2.0
 """Seconds in which cancelled tasks may end before the worker goes on without them."""
+
+
+async def end(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancel tasks and wait for them. One that goes on all the same is closed where it stands."""
+    left = set(tasks)
+    for task in left:
+        task.cancel()
+    if left:
+        _, left = await asyncio.wait(left, timeout=STOP_WITHIN)
+    for task in left:
+        log.warning("task_closed", task=repr(task)[:200], reason="it goes on although cancelled")
+        coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
+        if isinstance(coroutine, Coroutine):
+            with suppress(RuntimeError):  # it goes on even so: nothing more can be done
+                coroutine.close()
+        task.cancel()
 
 
 class Background:
@@ -33,11 +53,7 @@ class Background:
         if self._loop is not None:
             self._loop.set_task_factory(self._factory)
             self._loop = None
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=STOP_WITHIN)
+        await end(tuple(self._tasks))
 
     def _make(
         self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any

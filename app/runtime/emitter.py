@@ -89,6 +89,7 @@ class Emitter:
         self._pump: asyncio.Task[None] | None = None
         self._held = False
         self._one = asyncio.Lock()
+        self._commits: set[asyncio.Task[bool]] = set()
         self._room = asyncio.Event()
         self._room.set()
         self.failure: StoreError | None = None
@@ -136,16 +137,32 @@ class Emitter:
     async def flush(self) -> None:
         """Wait until the store has all that was emitted so far. Raises: Fenced, Regressed."""
         while self._segments or self._asks or self._steps or self._one.locked():
-            await self.append(Batch())
+            await self.commit(Batch())
 
     async def history(self) -> Fold:
         """The conversation as the store has it."""
         return await fold_all(self._store, self._claim.session)
 
+    async def commit(self, batch: Batch) -> None:
+        """The same as `append` for code that may be cancelled.
+
+        To cancel it is to wait no longer for an append that goes on: half of one would leave us not knowing where
+        the log is. Raises as `append` does.
+        """
+        whole = asyncio.Task(self.append(batch))
+        self._commits.add(whole)
+        whole.add_done_callback(self._committed)
+        await asyncio.shield(whole)
+
+    def _committed(self, whole: asyncio.Task[bool]) -> None:
+        self._commits.discard(whole)
+        if not whole.cancelled():
+            whole.exception()  # whoever waited has heard of it; after a cancel nobody needs to
+
     async def append(self, batch: Batch) -> bool:
         """Append all that waits, and what the batch holds, as one; answers whether the lease is given up.
 
-        Raises: Fenced, Regressed. Raises what a lost append raised before, if there was one.
+        Not to be cancelled. Raises: Fenced, Regressed. Raises what a lost append raised before, if there was one.
         """
         self._unschedule()
         async with self._one:

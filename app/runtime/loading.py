@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from app import logs
-from app.errors import HandlersError
+from app.errors import HandlersError, NotOffered
 from app.runtime.registry import PACKAGE, Agent, Registry, declared
 
 log = logs.get(__name__)
@@ -18,31 +18,44 @@ log = logs.get(__name__)
 def load(folder: Path, *, skip_broken: bool = False) -> Registry:
     """Import all agents of a folder. Called before the event loop starts, so that handlers may block at import.
 
-    Raises: HandlersError if the folder does not exist or holds no agent, or, unless `skip_broken`, for the
-    first module that fails to import.
+    A module that raises NotOffered is left out, and kept in `not_offered` with its reason.
+    Raises: HandlersError if the folder does not exist or holds no agent, or, unless `skip_broken`, for the first
+    module that fails to import.
     """
     folder = folder.resolve()
     if not folder.is_dir():
         raise HandlersError(f"PARLEY_HANDLERS: there is no folder {folder}")
     _prepare(folder)
     for name in _names(folder):
+        hooks = len(declared.startup), len(declared.shutdown)
         try:
             _load_agent(name)
+        except NotOffered as reason:
+            _forget(name, *hooks)
+            declared.not_offered[name] = str(reason)
+            log.info("agent_not_offered", agent=name, reason=str(reason))
         except HandlersError as error:
-            declared.agents.pop(name, None)
+            _forget(name, *hooks)
             if not skip_broken:
                 raise
             log.warning("agent_skipped", agent=name, reason=str(error), traceback=error.detail)
     if not declared.agents:
-        raise HandlersError(f"PARLEY_HANDLERS: no agent in {folder}")
+        left_out = "".join(f"; {name} is not offered: {why}" for name, why in declared.not_offered.items())
+        raise HandlersError(f"PARLEY_HANDLERS: no agent in {folder}{left_out}")
     return declared
+
+
+def _forget(name: str, startup: int, shutdown: int) -> None:
+    """Take back what a module registered, the worker's hooks behind the first ones included."""
+    declared.agents.pop(name, None)
+    del declared.startup[startup:], declared.shutdown[shutdown:]
 
 
 def _prepare(folder: Path) -> None:
     """Make the package the agents live in, empty of what an earlier load left."""
     for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
         del sys.modules[name]
-    for table in (declared.agents, declared.startup, declared.shutdown):
+    for table in (declared.agents, declared.not_offered, declared.startup, declared.shutdown):
         table.clear()
     package = ModuleType(PACKAGE)
     package.__path__ = [str(folder)]
@@ -65,7 +78,7 @@ def _names(folder: Path) -> list[str]:
 def _load_agent(name: str) -> None:
     try:
         module = importlib.import_module(f"{PACKAGE}.{name}")
-    except HandlersError:
+    except (HandlersError, NotOffered):
         raise
     except (Exception, SystemExit) as error:  # whatever an author's module may raise
         where = _where(error)

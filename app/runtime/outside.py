@@ -40,12 +40,15 @@ async def push(
     """Say something in a session, in whatever it is doing; the id of the message. Returns once the store has it.
 
     Raises: OutsideTurn if no worker serves in this process; NoSuchSession, SessionEnded; InboxFull;
-    StoreFull, StoreUnavailable; ValidationError, a ValueError, if the content or the author is too long.
+    StoreFull, StoreUnavailable; ValueError if the author is too long or the metadata is too large.
     """
     if _Home.pusher is None:
         raise OutsideTurn("no worker serves in this process: a message can be sent in a server's worker only")
-    body = codec.body_of(Push(content=content, author=author, metadata=metadata or None))
-    new = NewInput(0, "push", body, codec.checksum(body), "", message_id or secrets.token_urlsafe(12))
+    message_id = message_id or secrets.token_urlsafe(12)
+    said = Push(content=content, author=author, metadata=metadata or None)
+    said.events(message_id)  # what cannot be shown is to be refused here, and not by the session's owner
+    body = codec.body_of(said)
+    new = NewInput(0, "push", body, codec.checksum(body), "", message_id)
     answer = await _Home.pusher.push(session, None, new)
     if isinstance(answer, Refused):
         raise InboxFull("too many inputs of this session wait: try again later")

@@ -48,10 +48,14 @@ class Agent:
 
 
 class Registry:
-    """The agents of this process by name, and the hooks of the worker itself."""
+    """The agents of this process by name, and the hooks of the worker itself.
+
+    `not_offered` are the modules that left themselves out, and why.
+    """
 
     def __init__(self) -> None:
         self.agents: dict[str, Agent] = {}
+        self.not_offered: dict[str, str] = {}
         self.startup: list[Callable[[], Awaitable[None]]] = []
         self.shutdown: list[Callable[[], Awaitable[None]]] = []
 

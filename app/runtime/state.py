@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from app import logs
 from app.errors import SessionStateError
+from app.protocol.values import clean
 
 log = logs.get(__name__)
 
@@ -45,8 +46,8 @@ class SessionState(MutableMapping[str, Any]):
         return value
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if not 1 <= len(name) <= MAX_KEY:
-            raise SessionStateError(f"a key of user_session is a string of 1 to {MAX_KEY} characters")
+        if not 1 <= len(name) <= MAX_KEY or name != clean(name):
+            raise SessionStateError(f"a key of user_session is a Unicode string of 1 to {MAX_KEY} characters")
         self._values[name] = value
         self._removed.discard(name)
 

@@ -11,7 +11,7 @@ from app import logs
 from app.errors import Fenced, Regressed, StoreError
 from app.metrics import SESSIONS_RUNNING, TAKEOVERS
 from app.runtime import outside
-from app.runtime.background import Background
+from app.runtime.background import Background, end
 from app.runtime.familiar import Familiar
 from app.runtime.registry import Registry
 from app.runtime.runner import Runner
@@ -95,9 +95,7 @@ class Supervisor:
         outside.serve(None)
         await self._background.stop()
         tasks = [*self._loops, *self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
 
     @property
     def running(self) -> int:
@@ -128,7 +126,7 @@ class Supervisor:
             runner.wake()
         elif not self._draining:
             # the store says it is ours and nobody runs it: a reply was lost on the way
-            self._spawn(self._take(session), f"take {session}")
+            self._spawn(self._take_again(session), f"take {session}")
 
     # ---- inside
 
@@ -162,8 +160,19 @@ class Supervisor:
             last = self._runners.get(session) is runner
             if last:
                 del self._runners[session]
-        if again and last and not self._draining:
-            await self._take(session)
+        if again and last:
+            await self._take_again(session)
+
+    async def _take_again(self, session: str) -> None:
+        """Take up a session that is ours and that nobody runs any more, however long the store cannot."""
+        while not self._draining and session not in self._runners:
+            try:
+                await self._take(session)
+            except StoreError as error:
+                log.warning("session_not_taken", session=session, reason=str(error))
+                await asyncio.sleep(CRASH_PAUSE)
+            else:
+                return
 
     async def _take(self, session: str, dead: str = "", *, due: bool = False) -> None:
         claim = await self._store.claim(session, dead, due=due)
@@ -222,4 +231,7 @@ class Supervisor:
 
     async def _take_all(self, sessions: Sequence[str], dead: str = "", *, due: bool = False) -> None:
         idle = [session for session in sessions if session not in self._runners]
-        await asyncio.gather(*(self._take(session, dead, due=due) for session in idle))
+        taken = await asyncio.gather(*(self._take(s, dead, due=due) for s in idle), return_exceptions=True)
+        for session, error in zip(idle, taken, strict=True):
+            if error is not None:
+                log.warning("session_not_taken", session=session, reason=str(error))

@@ -138,7 +138,7 @@ class Turn:
         """Keep the session's values now. Raises: SessionStateError over the limit, OutsideTurn."""
         self._must_run()
         changes = self.state.changes()
-        await self._emitter.append(Batch(state=changes))
+        await self._emitter.commit(Batch(state=changes))
         self.state.committed(changes)
 
     def _must_run(self) -> None:
@@ -212,6 +212,8 @@ class Turn:
             if before is not None:
                 await drive(before())
             await drive(hook.call(self))
+        except (SystemExit, KeyboardInterrupt) as error:  # these would end the loop, and with it the worker
+            raise RuntimeError(f"the handler raised {type(error).__name__}") from error
         finally:
             if not self._over:
                 self._emitter.hold()
@@ -254,7 +256,7 @@ class Turn:
             reference=reference,
             exc_info=(type(error), error, error.__traceback__),
         )
-        text = f"{type(error).__name__}: {error}" if self.show_errors else "something went wrong"
+        text = _in_words(error) if self.show_errors else "something went wrong"
         return Outcome("handler_error", f"{text} (reference {reference})")
 
     async def _stop_hook(self, hook: Hook) -> None:
@@ -269,3 +271,10 @@ class Turn:
 
 def _timed_out(seconds: float) -> Outcome:
     return Outcome("timeout", f"the turn took longer than {seconds:g} s")
+
+
+def _in_words(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  # an author's exception may fail to say what it is
+        return type(error).__name__

@@ -16,11 +16,14 @@ from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 
 from app import logs
@@ -39,6 +42,9 @@ REPLY_TIMEOUT = 5.0
 
 BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between attempts to reach the store."""
+
+PASSING = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError)
+"""What a store answers while it fails over: nothing ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,8 @@ def load_scripts(names: Sequence[str]) -> dict[str, Script]:
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    command: tuple[Argument, ...]
+    name: str
+    packed: list[bytes]
     script: Script | None
     deadline: float
     reply: asyncio.Future[Any]
@@ -107,7 +114,9 @@ class Batcher:
     async def _call(self, command: tuple[Argument, ...], script: Script | None, within: float | None) -> Any:
         loop = asyncio.get_running_loop()
         deadline = float("inf") if within is None else loop.time() + within
-        call = _Call(command, script, deadline, loop.create_future())
+        # packed here, so that what cannot be sent fails its own call and no other
+        packed = self._connection.pack_command(*command)
+        call = _Call(script.name if script else str(command[0]), packed, script, deadline, loop.create_future())
         STORE_CALLS.inc()
         self._waiting.append(call)
         self._wanted.set()
@@ -131,6 +140,10 @@ class Batcher:
             except asyncio.CancelledError:
                 self._waiting.extendleft(reversed(calls))
                 raise
+            except Exception:  # whatever it is, the next calls are still to be made
+                log.exception("store_exchange_failed")
+                again = [call for call in calls if not call.reply.done()]
+                failures += 1
             self._waiting.extendleft(reversed(again))
             if failures:
                 await self._connection.disconnect(nowait=True)
@@ -150,16 +163,16 @@ class Batcher:
         lost = []
         async with asyncio.timeout(REPLY_TIMEOUT):
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it so
-            await connection.send_packed_command(connection.pack_commands([call.command for call in calls]))
+            await connection.send_packed_command([part for call in calls for part in call.packed])
             STORE_PIPELINES.inc()
             for call in calls:
                 try:
                     reply = await connection.read_response()
                 except NoScriptError:
                     lost.append(call)
-                except ReadOnlyError:
-                    raise  # a replica that is not promoted yet: nothing ran, ask anew after a pause
                 except ResponseError as error:
+                    if _is_passing(error):
+                        raise  # ask anew after a pause, with all that were behind it
                     _fail(call, error)
                 else:
                     if not call.reply.done():
@@ -176,5 +189,9 @@ def _fail(call: _Call, error: ResponseError) -> None:
     if isinstance(error, OutOfMemoryError):
         call.reply.set_exception(StoreFull("the store is out of memory"))
     else:
-        name = call.script.name if call.script else str(call.command[0])
-        call.reply.set_exception(StoreError(f"{name}: {error}"))
+        call.reply.set_exception(StoreError(f"{call.name}: {error}"))
+
+
+def _is_passing(error: ResponseError) -> bool:
+    """Whether the store only cannot do it now: it fails over, has lost its disk or its replicas, or is busy."""
+    return isinstance(error, PASSING) or str(error).startswith(("NOREPLICAS", "MISCONF", "BUSY "))

@@ -47,6 +47,12 @@ class Agents:
     def describe(self) -> list[dict[str, Any]]:
         return [{"name": "echo", "description": ""}, {"name": "greeter", "description": ""}]
 
+    async def profiles(self, agent: str, user: str) -> list[dict[str, Any]]:
+        return [{"name": f"{agent} for {user}"}]
+
+    async def starters(self, agent: str, user: str) -> list[dict[str, Any]]:
+        return [{"label": "Hi", "message": f"I am {user} at {agent}"}]
+
 
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:

@@ -206,6 +206,35 @@ async def test_a_gibibyte_is_refused_early_with_memory_flat(server: StartServer,
         assert len(kept(running)) == 1
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+async def test_a_large_file_passes_through_with_memory_flat(server: StartServer, http: Open) -> None:
+    size = 1 << 27
+    running = server(env=dict.fromkeys(("PARLEY_MAX_FILE_BYTES", "PARLEY_MAX_FILES_BYTES_PER_SESSION"), str(size * 2)))
+    client = http(running.url)
+    async with joined(running.ws_url) as tab:
+        assert (await upload(client, session_of(tab), b"x" * 4_000_000)).status_code == 201
+        before = memory(running.pid)
+        peak = asyncio.create_task(peak_of(running.pid))
+        made = await upload(client, session_of(tab), repeated(b"y" * 65_536, size), "large.txt")
+        assert made.json()["size"] == size
+        async with client.stream("GET", made.json()["url"]) as given:
+            assert sum([len(piece) async for piece in given.aiter_bytes()]) == size
+        peak.cancel()
+        assert max(PEAKS[running.pid]) - before < size / 8
+
+
+async def repeated(piece: bytes, size: int) -> AsyncIterator[bytes]:
+    for _ in range(size // len(piece)):
+        yield piece
+
+
+async def test_a_sender_a_little_over_the_limit_gets_to_send_all_and_to_read_why(server: StartServer) -> None:
+    running = server()
+    async with joined(running.ws_url) as tab:
+        for chunked in (False, True):
+            assert await pour(running, session_of(tab), chunked=chunked, size=15 << 20) == (413, 15 << 20)
+
+
 PEAKS: dict[int, list[int]] = {}
 
 

@@ -80,6 +80,18 @@ async def test_the_agents_and_the_default(gate: Gate, http: Open) -> None:
     assert (answer.status_code, answer.json()) == (200, {"agents": agents, "default": "echo"})
 
 
+async def test_what_an_agent_offers_who_asks(gate: Gate, http: Open) -> None:
+    client = http(url(gate))
+    answer = await client.get("/agents/greeter")
+    offered = {
+        "profiles": [{"name": "greeter for anonymous"}],
+        "starters": [{"label": "Hi", "message": "I am anonymous at greeter"}],
+    }
+    assert (answer.status_code, answer.json()) == (200, {"name": "greeter", "description": "", **offered})
+    missing = await client.get("/agents/nobody")
+    assert (missing.status_code, missing.json()["code"]) == (404, "no_such_agent")
+
+
 async def test_the_documents(server: StartServer, http: Open) -> None:
     client = http(server().url)
     asyncapi = await client.get("/asyncapi.json")

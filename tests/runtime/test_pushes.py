@@ -104,6 +104,18 @@ async def test_a_push_shows_while_a_turn_runs_and_does_not_touch_it(worker: Star
     assert pushes(talk) == ["meanwhile"]
 
 
+async def test_a_push_through_another_worker_reaches_the_one_that_runs_the_session(worker: Start) -> None:
+    owner, other = await worker(WAITS), await worker()
+    talk = await Talk.start(owner)
+    turn = await talk.say("x")
+    await talk.until(lambda: talk.text(turn) == "on it")
+    await shown(other, talk.session, "from elsewhere")
+    await talk.until(lambda: pushes(talk) == ["from elsewhere"])
+    assert other.supervisor.running == 0
+    await talk.cancel(turn)
+    await talk.done(turn)
+
+
 async def test_fifty_at_once_are_shown_in_the_order_of_their_acceptance(worker: Start) -> None:
     workers = [await worker(WAITS), await worker()]
     talk = await Talk.start(workers[0])
@@ -209,6 +221,26 @@ async def test_a_push_is_part_of_what_a_later_client_finds(worker: Start) -> Non
     other = await worker()
     await talk.move(other)
     assert (await talk.ask("x")).startswith("['p0', 'p1', ")
+
+
+async def test_what_could_not_be_shown_is_refused_to_the_agent_that_sends_it(worker: Start) -> None:
+    source = """
+    @cl.on_message
+    async def main(message):
+        handle = cl.session(cl.context.session.id)
+        for metadata in ({"a": "x" * 600_000}, {"a": {"b": object()}}):
+            try:
+                await handle.send("hello", metadata=metadata)
+            except (TypeError, ValueError) as error:
+                await cl.Message(type(error).__name__ + " ").send()
+        await handle.send("fine", metadata={"a": 1})
+    """
+    made = await worker(source)
+    talk = await Talk.start(made)
+    assert await talk.ask("x") == "ValueError ValueError "
+    await talk.until(lambda: pushes(talk))
+    await made.idle()
+    assert pushes(talk) == ["fine"]
 
 
 # ---- keys

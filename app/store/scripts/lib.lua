@@ -90,7 +90,8 @@ end
 -- Has somebody look at the inbox: the living owner, or else this worker as the new one, or else the next that scans.
 -- Answers with the owner's name, '' for none, and if it is new with all it needs to go on.
 local function rouse(owner, worker, mark, ttl)
-  if owner ~= '' and not dead(owner, '') then
+  -- this worker knows its own runner, however late it renews
+  if owner ~= '' and (owner == worker or not dead(owner, '')) then
     if owner ~= worker then tell(owner, 'w ' .. S) end
     return owner
   end

@@ -24,8 +24,10 @@ for i = 1, #sessions, 2 do
   elseif known[owner] or (at <= time and owner ~= worker and dead(owner, '')) then
     found[#found + 1] = session
   elseif at <= time then
-    -- its owner lives: look again when its lease might be over
+    -- its owner lives: look again when its lease might be over; and this worker whether it runs it indeed, for a
+    -- store that lost a tail may hold it for ours when we had given it up
     redis.call('ZADD', due, time + ttl, session)
+    if owner == worker then found[#found + 1] = session end
   end
 end
 for i, value in ipairs(redis.call('ZRANGE', W, 0, -1, 'WITHSCORES')) do

@@ -1,0 +1,1 @@
+"""Benchmarks: programs that print tables. Nothing here is part of the server."""

@@ -1,0 +1,1 @@
+"""Agents as authors write them, for type checkers: nothing here is run."""
