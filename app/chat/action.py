@@ -10,12 +10,15 @@ from app.protocol.events import Event, parley_of
 from app.protocol.fold import Fold
 from app.protocol.frames import MAX_NAME
 from app.protocol.inputs import ActionInput
+from app.protocol.values import size
 from app.runtime import context
 
 MAX_ACTIONS = 32
 """Buttons of one message."""
 MAX_LABEL = 256
 """Characters of a label."""
+MAX_BYTES = 64 * 1024
+"""JSON bytes of all buttons of one message: they are kept with it."""
 MAX_TOOLTIP = 1024
 """Characters of a tooltip."""
 
@@ -75,13 +78,16 @@ class Action:
 def shown_actions(message_id: str, actions: Sequence[Action]) -> Event:
     """The event that gives a message these buttons and no others.
 
-    Raises: ValueError if they are more than 32, too large, or a payload is not JSON.
+    Raises: ValueError if they are more than 32, over 64 KiB together, or a payload is not JSON.
     """
     if len(actions) > MAX_ACTIONS:
         raise ValueError(f"{len(actions)} actions under one message, at most {MAX_ACTIONS}")
+    event = events.actions(message_id, [action.as_dict() for action in actions])
+    if (got := size(event["value"]["actions"])) > MAX_BYTES:
+        raise ValueError(f"the actions of a message have {got} bytes as JSON, at most {MAX_BYTES}: payloads are keys")
     for action in actions:
         action.for_id = message_id
-    return events.actions(message_id, [action.as_dict() for action in actions])
+    return event
 
 
 def _buttons(fold: Fold, message_id: str) -> list[dict[str, Any]]:

@@ -13,15 +13,17 @@ from app.chat import files
 from app.protocol import events
 from app.protocol.events import Event
 from app.protocol.frames import MAX_NAME
-from app.protocol.values import text_size
+from app.protocol.values import size, text_size
 from app.runtime import context
 from app.runtime.turn import Turn
 
 Display = Literal["inline", "side", "page"]
 """Where a client shows an element: in the message, beside the conversation, or on a page of its own."""
 
-MAX_INLINE = 64 * 1024
-"""JSON bytes of content that stands in the event itself; what is larger is kept as a file."""
+MAX_INLINE = 16 * 1024
+"""JSON bytes of content that stands in the event itself, and stays with the message; what is larger is a file."""
+MAX_PROPS = 64 * 1024
+"""JSON bytes of the props of a custom element."""
 MAX_ELEMENTS = 32
 """Elements of one message."""
 MAX_URL = 8 * 1024
@@ -84,7 +86,7 @@ class Text(Element):
         self.language = language
 
     async def members(self) -> dict[str, Any]:
-        """The text; one over 64 KiB is a file."""
+        """The text; one over 16 KiB is a file."""
         said = {} if self.language is None else {"language": self.language}
         if len(self.content) * 6 <= MAX_INLINE or text_size(self.content) <= MAX_INLINE:
             return {**said, "mime": "text/plain", "content": self.content}
@@ -169,7 +171,7 @@ class Video(_FileElement):
 
 
 class CustomElement(Element):
-    """Something of the client's own: it knows the `name`, and shows the `props`, a JSON object."""
+    """Something of the client's own: it knows the `name`, and shows the `props`, a JSON object of at most 64 KiB."""
 
     type = "custom"
 
@@ -185,7 +187,13 @@ class CustomElement(Element):
         self.props = dict(props or {})
 
     async def members(self) -> dict[str, Any]:
-        """The props."""
+        """The props. Raises: ValueError if they are not JSON, or too large."""
+        try:
+            got = size(self.props)
+        except TypeError as error:
+            raise ValueError(f"custom {self.name!r}: props are not JSON: {error}") from None
+        if got > MAX_PROPS:
+            raise ValueError(f"custom {self.name!r}: props have {got} bytes as JSON, at most {MAX_PROPS}")
         return {"props": self.props}
 
 

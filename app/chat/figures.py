@@ -44,7 +44,7 @@ class Frame(Protocol):
 
 
 class Plotly(Element):
-    """A figure of plotly, as its JSON; one over 64 KiB is a file."""
+    """A figure of plotly, as its JSON; one over 16 KiB is a file."""
 
     type = "plotly"
 
@@ -81,7 +81,7 @@ class Pyplot(Element):
 class Dataframe(Element):
     """A table: a data frame of pandas, or a list of dicts. Its first 500 rows are shown, and how many there are.
 
-    `content` is `{"columns": […], "data": [[…], …], "rows": …, "truncated": …}`; one over 64 KiB is a file.
+    `content` is `{"columns": […], "data": [[…], …], "rows": …, "truncated": …}`; one over 16 KiB is a file.
     """
 
     type = "dataframe"

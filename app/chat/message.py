@@ -24,7 +24,7 @@ class Message:
 
     One that a handler receives holds what the user said: `content` is its text, `parts` its AG-UI input parts
     if it had any. One that a handler makes is shown by `send`, or piece by piece by `stream_token`; its `actions`
-    and `elements`, at most 32 each, are shown with it, and with `update` if they have changed since.
+    and `elements`, at most 32 each, are shown with it; `update` shows actions that have changed and new elements.
     """
 
     def __init__(
@@ -139,8 +139,9 @@ class Message:
         if self.actions or self.elements:
             raise OutsideTurn("the turn has ended: a message with actions or elements can no longer be sent")
         self._shown = True
+        name = await self._named(turn)
         self.id = await outside.push(
-            turn.session.id, self.content, author=self.author, metadata=self._metadata(), message_id=self.id
+            turn.session.id, self.content, author=name, metadata=self._metadata(), message_id=self.id
         )
 
     async def _start(self, turn: Turn) -> None:

@@ -218,6 +218,8 @@ class Step:
             await self._fail(turn, error)
             raise
         await self._show(turn, "done")
+        if turn.is_over:  # while there was no room; what is kept now would be the next turn's
+            raise OutsideTurn(f"the turn has ended: the result of step {self.name!r} can no longer be kept")
         await turn.steps.finish(self._key, self.output)
 
     async def _fail(self, turn: Turn, error: BaseException) -> None:

@@ -174,11 +174,13 @@ class Supervisor:
             else:
                 return
 
-    async def _take(self, session: str, dead: str = "", *, due: bool = False) -> None:
+    async def _take(self, session: str, dead: str = "", *, due: bool = False) -> bool:
         claim = await self._store.claim(session, dead, due=due)
-        if claim is not None:
-            log.debug("session_taken", session=session, unfinished=claim.run, deaths=claim.deaths)
-            self.claimed(claim)
+        if claim is None:
+            return False
+        log.debug("session_taken", session=session, unfinished=claim.run, deaths=claim.deaths)
+        self.claimed(claim)
+        return True
 
     async def _renew(self) -> None:
         while True:
@@ -224,14 +226,19 @@ class Supervisor:
         return await self._store.unheard(sorted(unheard))
 
     async def _take_over(self, number: int, worker: str) -> None:
-        while found := (await self._store.scan(number, [worker])).sessions:
-            TAKEOVERS.inc(len(found))
-            log.info("sessions_taken_over", dead=worker, sessions=len(found))
-            await self._take_all(found, dead=worker)
+        taken = 1
+        while taken:
+            found = (await self._store.scan(number, [worker])).sessions
+            taken = await self._take_all(found, dead=worker)
+            if taken:
+                TAKEOVERS.inc(taken)
+                log.info("sessions_taken_over", dead=worker, sessions=taken)
 
-    async def _take_all(self, sessions: Sequence[str], dead: str = "", *, due: bool = False) -> None:
+    async def _take_all(self, sessions: Sequence[str], dead: str = "", *, due: bool = False) -> int:
+        """Take up those that are to be had; how many were."""
         idle = [session for session in sessions if session not in self._runners]
-        taken = await asyncio.gather(*(self._take(s, dead, due=due) for s in idle), return_exceptions=True)
-        for session, error in zip(idle, taken, strict=True):
-            if error is not None:
-                log.warning("session_not_taken", session=session, reason=str(error))
+        answers = await asyncio.gather(*(self._take(s, dead, due=due) for s in idle), return_exceptions=True)
+        for session, answer in zip(idle, answers, strict=True):
+            if isinstance(answer, BaseException):
+                log.warning("session_not_taken", session=session, reason=str(answer))
+        return answers.count(True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.chat.action import Action
+from app.chat.action import Action, shown_actions
 from app.errors import HandlersError
 from tests.chat.seen import checked, customs, folded
 from tests.runtime.conftest import Start
@@ -120,3 +120,5 @@ async def test_too_many_buttons_are_refused(worker: Start) -> None:
         Action("a", label="x" * 257)
     with pytest.raises(ValueError, match="needs 1 to 256"):
         Action("")
+    with pytest.raises(ValueError, match="at most 65536"):
+        shown_actions("m", [Action("a", {"x": "y" * 70_000})])

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from app.chat import files
 from app.chat.caching import MAX_CACHED, cache
-from app.chat.element import File, Image, Text
+from app.chat.element import CustomElement, File, Image, Text
 from app.chat.people import ChatProfile, Starter
 from app.runtime.registry import declared
 from tests.chat.seen import checked, customs, folded
 from tests.runtime.conftest import Start
-from tests.runtime.stage import Talk, Worker
-
-
-@pytest.fixture
-async def keeping(worker: Start, tmp_path: Path) -> AsyncIterator[Start]:
-    """A worker that also keeps files."""
-
-    async def start(source: str = "", **settings: object) -> Worker:
-        made = await worker(source, data_dir=tmp_path / "data", **settings)
-        files.serve(made.store.files)
-        return made
-
-    yield start
-    files.serve(None)
+from tests.runtime.stage import Talk
 
 
 async def test_elements_are_shown_with_their_message(worker: Start) -> None:
@@ -46,6 +31,7 @@ async def test_elements_are_shown_with_their_message(worker: Start) -> None:
             chart,
         ])
         await answer.send()
+        await answer.update()
         chart.props["points"].append(2)
         await chart.update()
         await cl.Text("alone").send()
@@ -67,6 +53,7 @@ async def test_elements_are_shown_with_their_message(worker: Start) -> None:
     assert shown["Chart"]["props"] == {"points": [1, 2]}
     assert list(shown) == ["code", "cat", "paper", "song", "film", "table", "Chart"]
     assert "messageId" not in customs(talk, "element")[-1]
+    assert len(customs(talk, "element")) == 9, "an update shows no element again"
 
 
 async def test_a_long_table_is_cut_and_says_so(worker: Start) -> None:
@@ -126,6 +113,13 @@ def test_an_element_that_cannot_be_is_refused() -> None:
         Text("x", display="above")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="url has"):
         File("f", url="x" * 9000)
+
+
+async def test_props_are_bounded_json() -> None:
+    with pytest.raises(ValueError, match="at most 65536"):
+        await CustomElement("c", {"x": "y" * 70_000}).members()
+    with pytest.raises(ValueError, match="not JSON"):
+        await CustomElement("c", {"x": object()}).members()
 
 
 async def test_a_task_list_is_shown_as_it_goes_on(worker: Start) -> None:

@@ -232,7 +232,7 @@ async def test_a_sender_a_little_over_the_limit_gets_to_send_all_and_to_read_why
     running = server()
     async with joined(running.ws_url) as tab:
         for chunked in (False, True):
-            assert await pour(running, session_of(tab), chunked=chunked, size=15 << 20) == (413, 15 << 20)
+            assert await pour(running, session_of(tab), chunked=chunked, size=161 << 16) == (413, 161 << 16)
 
 
 PEAKS: dict[int, list[int]] = {}
