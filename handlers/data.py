@@ -4,7 +4,7 @@ import csv
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -91,14 +91,16 @@ class Column:
 
     def row(self) -> dict[str, Any]:
         """Its line of the table."""
-        top = ", ".join(f"{value} ({count}×)" for value, count in self.values.most_common(TOP))
-        measured = {"min": self.least, "max": self.most, "mean": self.mean} if self.is_numeric else {}
+        top = ", ".join(f"{value} (x {count})" for value, count in self.values.most_common(TOP))
+        exact = int if self.type == "integer" else float
         return {
             "column": self.name,
             "type": self.type,
             "missing": self.missing,
             "different": f"over {MAX_DISTINCT:,}" if self.is_varied else len(self.values),
-            **{name: float(f"{measured[name]:.6g}") if measured else None for name in ("min", "max", "mean")},
+            "min": exact(self.least) if self.is_numeric else None,
+            "max": exact(self.most) if self.is_numeric else None,
+            "mean": float(f"{self.mean:.6g}") if self.is_numeric else None,
             "most frequent": "" if self.is_varied else top,
         }
 
@@ -166,7 +168,7 @@ def distribution(path: Path, number: int) -> tuple[str, list[str], list[int]]:
     return (name, *binned(found))
 
 
-def binned(numbers: array[float]) -> tuple[list[str], list[int]]:
+def binned(numbers: Sequence[float]) -> tuple[list[str], list[int]]:
     """Numbers in ranges of one width."""
     low, high = min(numbers), max(numbers)
     step = high / BINS - low / BINS  # not (high - low) / BINS, which may be too large for a float

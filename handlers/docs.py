@@ -213,9 +213,11 @@ def _with_links(block: str, page: str) -> str:
     folder = posixpath.dirname(page)
 
     def from_root(found: re.Match[str]) -> str:
-        return found[1] + posixpath.normpath(posixpath.join(folder, found[2]))
+        target = found[2]
+        whole = quote(page) + target if target.startswith("#") else posixpath.join(folder, target)
+        return found[1] + posixpath.normpath(whole)
 
-    return re.sub(r"(\]\()(?![a-z]+:|#|/)([^)\s]+)", from_root, block)
+    return re.sub(r"(\]\()(?![a-z]+:|/)([^)\s]+)", from_root, block)
 
 
 def link(section: Section) -> str:

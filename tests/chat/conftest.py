@@ -15,7 +15,7 @@ __all__ = ["worker"]
 
 
 @pytest.fixture
-async def keeping(worker: Start, tmp_path: Path) -> AsyncIterator[Start]:  # noqa: F811  # a fixture is asked for by name
+async def keeping(worker: Start, tmp_path: Path) -> AsyncIterator[Start]:  # a fixture is asked for by name
     """Start workers that also keep files."""
 
     async def start(source: str = "", **settings: object) -> Worker:

@@ -10,6 +10,7 @@ import pytest
 from app.chat.caching import MAX_CACHED, cache
 from app.chat.element import CustomElement, File, Image, Text
 from app.chat.people import ChatProfile, Starter
+from app.main import Agents
 from app.runtime.registry import declared
 from tests.chat.seen import checked, customs, folded
 from tests.runtime.conftest import Start
@@ -192,11 +193,13 @@ async def test_what_a_user_is_offered(worker: Start) -> None:
     async def main(message): ...
     """
     await worker(source)
-    functions = declared.agents["agent"].functions
+    directory = Agents(declared, None)
     offered = [{"name": "fast", "description": "for ann", "default": True, "starters": []}]
-    assert await functions["profiles"]("ann") == offered
+    assert await directory.profiles("agent", "ann") == offered
     with pytest.raises(TypeError, match="at most 50 of Starter"):
-        await functions["starters"]("ann")
+        await directory.starters("agent", "ann")
+    declared.agents["agent"].functions.clear()
+    assert await directory.starters("agent", "ann") == []
 
 
 def test_what_is_offered_is_bounded() -> None:

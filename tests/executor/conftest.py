@@ -9,6 +9,7 @@ import pytest
 import uvloop
 
 from app.executor import BoundedExecutor, install, uninstall
+from app.executor.driver import _idle
 from tests.executor.gate import Gate
 
 
@@ -52,6 +53,8 @@ async def gate() -> AsyncIterator[Gate]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays_installed() -> Iterator[None]:
+def _nothing_stays() -> Iterator[None]:
+    """What a test leaves behind would show in another one."""
     yield
     uninstall()
+    assert {(s.handover.error, s.handover.waiting) for s in _idle.steppers} <= {(None, None)}

@@ -240,4 +240,3 @@ async def test_a_turn_that_is_dropped_while_suspended_unwinds() -> None:
     contextvars.copy_context().run(coroutine.send, None)
     coroutine.close()
     assert unwound == ["handler"]
-    assert {stepper.handover.error for stepper in _idle.steppers} == {None}

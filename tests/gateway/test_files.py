@@ -27,7 +27,8 @@ GIB = 1 << 30
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 
-READER = '''
+AGENT = {
+    "reader": '''
 """Reads what it is given."""
 import app as cl
 from app.chat.files import files_of, keep, open_file, read_file
@@ -44,6 +45,7 @@ async def main(message: cl.Message):
         assert data == await read_file(file.id)
         await cl.Message(f"{file.name} {file.mime} {file.size} {data[:20]!r}").send()
 '''
+}
 
 Open = Callable[[str], httpx.AsyncClient]
 
@@ -112,7 +114,7 @@ def token(user: str) -> str:
 
 
 async def test_a_file_is_kept_under_its_hash_and_given_out_as_it_was(server: StartServer, http: Open) -> None:
-    running = server()
+    running = server(AGENT)
     client = http(running.url)
     async with joined(running.ws_url) as tab:
         content = b"a,b\n" + b"1,2\n" * 400_000  # more than one piece
@@ -137,7 +139,7 @@ async def test_a_file_is_kept_under_its_hash_and_given_out_as_it_was(server: Sta
 
 
 async def test_an_image_is_shown_in_place_and_a_page_never(server: StartServer, http: Open) -> None:
-    running = server()
+    running = server(AGENT)
     client = http(running.url)
     async with joined(running.ws_url) as tab:
         for content, name, kind, served, how in (
@@ -157,7 +159,7 @@ async def test_an_image_is_shown_in_place_and_a_page_never(server: StartServer, 
 
 
 async def test_the_same_bytes_are_one_file_with_the_newest_name(server: StartServer, http: Open) -> None:
-    running = server(env={"PARLEY_MAX_FILES_PER_SESSION": "2"})
+    running = server(AGENT, env={"PARLEY_MAX_FILES_PER_SESSION": "2"})
     client = http(running.url)
     async with joined(running.ws_url) as tab:
         answers = await asyncio.gather(*(upload(client, session_of(tab), PNG, f"{n}.png") for n in range(8)))
@@ -170,7 +172,7 @@ async def test_the_same_bytes_are_one_file_with_the_newest_name(server: StartSer
 
 
 async def test_an_agent_reads_what_a_message_names_and_shows_its_own(server: StartServer, http: Open) -> None:
-    running = server({"reader": READER})
+    running = server(AGENT)
     client = http(running.url)
     async with joined(running.ws_url) as tab, joined(running.ws_url) as other:
         file = (await upload(client, session_of(tab), b"a,b\n1,2\n", "../été.csv")).json()["id"]
@@ -192,7 +194,7 @@ async def test_an_agent_reads_what_a_message_names_and_shows_its_own(server: Sta
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize("chunked", [False, True], ids=["said", "unsaid"])
 async def test_a_gibibyte_is_refused_early_with_memory_flat(server: StartServer, http: Open, chunked: bool) -> None:  # noqa: FBT001
-    running = server()
+    running = server(AGENT)
     async with joined(running.ws_url) as tab:
         assert (await upload(http(running.url), session_of(tab), b"x" * 10_485_760)).status_code == 201
         await pour(running, session_of(tab), chunked=chunked, size=1 << 25)  # what is allocated once is allocated now
@@ -209,7 +211,9 @@ async def test_a_gibibyte_is_refused_early_with_memory_flat(server: StartServer,
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 async def test_a_large_file_passes_through_with_memory_flat(server: StartServer, http: Open) -> None:
     size = 1 << 27
-    running = server(env=dict.fromkeys(("PARLEY_MAX_FILE_BYTES", "PARLEY_MAX_FILES_BYTES_PER_SESSION"), str(size * 2)))
+    running = server(
+        AGENT, env=dict.fromkeys(("PARLEY_MAX_FILE_BYTES", "PARLEY_MAX_FILES_BYTES_PER_SESSION"), str(size * 2))
+    )
     client = http(running.url)
     async with joined(running.ws_url) as tab:
         assert (await upload(client, session_of(tab), b"x" * 4_000_000)).status_code == 201
@@ -229,7 +233,7 @@ async def repeated(piece: bytes, size: int) -> AsyncIterator[bytes]:
 
 
 async def test_a_sender_a_little_over_the_limit_gets_to_send_all_and_to_read_why(server: StartServer) -> None:
-    running = server()
+    running = server(AGENT)
     async with joined(running.ws_url) as tab:
         for chunked in (False, True):
             assert await pour(running, session_of(tab), chunked=chunked, size=161 << 16) == (413, 161 << 16)
@@ -273,7 +277,7 @@ async def pour(server: ParleyServer, session: str, *, chunked: bool, size: int) 
 
 
 async def test_one_byte_over_the_limit_is_told_so(server: StartServer, http: Open) -> None:
-    running = server(env={"PARLEY_MAX_FILE_BYTES": "2000"})
+    running = server(AGENT, env={"PARLEY_MAX_FILE_BYTES": "2000"})
     client = http(running.url)
     async with joined(running.ws_url) as tab:
         assert (await upload(client, session_of(tab), b"x" * 2000)).status_code == 201
@@ -291,7 +295,7 @@ async def test_a_zip_named_csv_is_refused_for_what_it_is(server: StartServer, ht
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("a.csv", "a,b\n1,2\n")
-    running = server()
+    running = server(AGENT)
     async with joined(running.ws_url) as tab:
         answer = await upload(http(running.url), session_of(tab), packed.getvalue(), "a.csv", content_type="text/csv")
         refused(answer, 415, "type_refused", "application/zip", "PARLEY_ALLOWED_FILE_TYPES")
@@ -299,7 +303,7 @@ async def test_a_zip_named_csv_is_refused_for_what_it_is(server: StartServer, ht
 
 
 async def test_where_a_zip_may_come_it_is_no_csv(server: StartServer, http: Open) -> None:
-    running = server(env={"PARLEY_ALLOWED_FILE_TYPES": "*/*"})
+    running = server(AGENT, env={"PARLEY_ALLOWED_FILE_TYPES": "*/*"})
     client = http(running.url)
     async with joined(running.ws_url) as tab:
         item = (await upload(client, session_of(tab), b"PK\x03\x04" + bytes(60), "a.csv")).json()
@@ -336,7 +340,7 @@ async def test_a_name_is_made_one(gates: Gates, http: Open, tmp_path: Path, name
 
 
 async def test_only_the_sessions_own_user_gets_at_its_files(server: StartServer, http: Open) -> None:
-    running = server(env={"PARLEY_AUTH_JWT_SECRET": SECRET})
+    running = server(AGENT, env={"PARLEY_AUTH_JWT_SECRET": SECRET})
     client = http(running.url)
     async with joined(running.ws_url, token=token("ann")) as ann, joined(running.ws_url, token=token("bob")) as bob:
         item = (await upload(client, session_of(ann), PNG, **signed("ann"))).json()
@@ -366,7 +370,7 @@ async def test_what_is_no_file_of_the_session_is_not_there(gates: Gates, http: O
 
 
 async def test_uploads_at_once_do_not_pass_the_bound_of_files(server: StartServer, http: Open) -> None:
-    running = server(env={"PARLEY_MAX_FILES_PER_SESSION": "3"})
+    running = server(AGENT, env={"PARLEY_MAX_FILES_PER_SESSION": "3"})
     client = http(running.url)
     async with joined(running.ws_url) as tab, joined(running.ws_url) as other:
         answers = await asyncio.gather(*(upload(client, session_of(tab), b"%d" % n) for n in range(12)))
@@ -441,7 +445,7 @@ async def test_uploads_past_those_a_worker_takes_at_once_are_told_to_come_again(
 
 
 async def test_files_live_through_a_restart_and_go_with_their_session(server: StartServer, http: Open) -> None:
-    running = server()
+    running = server(AGENT)
     client = http(running.url)
     async with joined(running.ws_url) as tab:
         session = session_of(tab)
@@ -458,7 +462,7 @@ async def test_files_live_through_a_restart_and_go_with_their_session(server: St
 
 
 async def test_files_go_with_a_session_that_expires(server: StartServer, http: Open) -> None:
-    running = server(env={"PARLEY_EMPTY_SESSION_TTL": "0.5"})
+    running = server(AGENT, env={"PARLEY_EMPTY_SESSION_TTL": "0.5"})
     async with joined(running.ws_url) as tab:
         assert (await upload(http(running.url), session_of(tab), PNG)).status_code == 201
         assert len(kept(running)) == 1

@@ -112,7 +112,7 @@ async def test_the_documents(server: StartServer, http: Open) -> None:
 
 
 def test_the_refusals_are_listed_in_the_documentation() -> None:
-    source = "".join((ROOT / "app" / "gateway" / f"{name}.py").read_text() for name in ("http", "pushing", "refusals"))
+    source = "".join(path.read_text() for path in ROOT.glob("app/gateway/*.py"))
     used = set(re.findall(r"""(?:Refusal|cls|:) ?\((\d{3}), "(\w+)\"""", source))
     used |= {("400", "bad_json"), ("422", "bad_frame")}  # the codec's
     section = (ROOT / "docs" / "protocol.md").read_text().split("## HTTP\n")[1].split("\n## ")[0]

@@ -26,32 +26,38 @@ Object.defineProperty(window, '__xss', { set: () => complain('a script ran') });
 REFUSED = re.compile("ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|closed before the connection")
 """What the browser itself says of a WebSocket whose server is dead: no page can keep it from saying so."""
 
+STOPPED = re.compile("Content Security Policy|^CSP: ")
+"""What it says of what its policy stops in a text before the sanitiser can take it away."""
+
 
 class Watch:
     """Collects what is wrong in any page of a context, in words."""
 
     def __init__(self, origin: str) -> None:
-        self.complaints: list[str] = []
+        self._heard: list[str] = []
         self.forgiven: re.Pattern[str] | None = None
         self._origin = origin
 
+    @property
+    def complaints(self) -> list[str]:
+        return [complaint for complaint in self._heard if not (self.forgiven and self.forgiven.search(complaint))]
+
     async def over(self, context: BrowserContext) -> None:
-        await context.expose_binding("complain", lambda _, what: self.complaints.append(what))
+        await context.expose_binding("complain", lambda _, what: self._heard.append(what))
         await context.add_init_script(ALARM)
-        context.on("console", self._heard)
-        context.on("weberror", lambda error: self.complaints.append(f"error: {error.error}"))
-        context.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
+        context.on("console", self._told)
+        context.on("weberror", lambda error: self._heard.append(f"error: {error.error}"))
+        context.on("dialog", lambda dialog: self._heard.append(f"dialog: {dialog.message}"))
         context.on("request", self._asked)
 
-    def _heard(self, message: ConsoleMessage) -> None:
-        said = f"{message.type}: {message.text}"
-        if message.type in {"error", "warning", "assert"} and not (self.forgiven and self.forgiven.search(said)):
-            self.complaints.append(said)
+    def _told(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning", "assert"}:
+            self._heard.append(f"{message.type}: {message.text}")
 
     def _asked(self, request: Request) -> None:
         url = urlsplit(request.url)
         if f"{url.scheme}://{url.netloc}" != self._origin and url.scheme not in {"data", "blob"}:
-            self.complaints.append(f"request: {request.url}")
+            self._heard.append(f"request: {request.url}")
 
 
 class Tab:

@@ -58,7 +58,7 @@ class Desk:
         return tab
 
     def forgive(self, pattern: re.Pattern[str]) -> None:
-        """Let pass what the browser says of a server that this test kills."""
+        """Let pass what the browser says of what this test does on purpose."""
         for watch in self.watches:
             watch.forgiven = pattern
 

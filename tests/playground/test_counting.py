@@ -287,7 +287,7 @@ async def test_a_skipped_number_and_a_server_that_forgot(desk: Desk, site: Parle
     await three.hears(tab, (5, "a"), (6, "b"))
     await three.socket.close(code=1012, reason="worker is going away")
     four = await stage.peer(4)
-    four.welcome(known=False)
+    four.welcome(6, known=False)
     await four.hears(tab, (1, "a"), (2, "b"))
     four.send(ack(1, "t1"))
     four.send(turn_of(1, "t1", "an answer"))
@@ -349,20 +349,16 @@ async def test_positions_resets_and_what_is_unknown(desk: Desk, site: ParleyServ
     one.send(turn_of(1, "t1", "first"))
     await tab.sees("first")
     one.send(b'{"type":"of another version","n":1}')
-    strange: list[dict[str, Any]] = [
-        {"type": "CUSTOM", "name": "parley.later", "value": 1},
-        {"type": "THINKING_START"},
-        events.toast("x"),
-    ]
-    one.send(encode_events(6, "m2", None, 1, strange))
+    strange: list[dict[str, Any]] = [{"type": "CUSTOM", "name": "parley.later", "value": 1}, {"type": "THINKING_START"}]
+    one.send(encode_events(6, "m2", None, 1, [*strange, events.text_start("x"), events.text_content("x", "sec")]))
     # a gap is the server's fault: come back with the last position
-    one.send(turn_of(10, "t3", "too early"))
+    one.send(turn_of(20, "t3", "too early"))
     two = await stage.peer(2)
-    assert two.said[0]["since"] == {"seq": 8, "mark": "m2"}
+    assert two.said[0]["since"] == {"seq": 9, "mark": "m2"}
     two.welcome(head=Position(13, "m3"))
     # a frame that begins before the position: what was had is dropped
-    overlap = [*strange, *events.text_message("late", "second")]
-    two.send(encode_events(6, "m2", None, 1, overlap))
+    overlap = [events.text_content("x", "sec"), events.text_content("x", "ond"), events.text_end("x")]
+    two.send(encode_events(9, "m2", None, 1, overlap))
     await tab.sees("second")
     assert [text for _, text in await tab.transcript()] == ["first", "second"]
     kept = [{"id": "u1", "role": "user", "content": "asked"}, {"id": "a1", "role": "assistant", "content": "half an "}]

@@ -36,6 +36,37 @@ STREAMED = """async (texts) => {
     });
 }"""
 
+LINES = """async (texts) => {
+    const { MarkdownView } = await import('/playground/markdown.js');
+    const different = [];
+    for (const text of texts) {
+        const streamed = document.createElement('div');
+        const view = new MarkdownView(streamed);
+        for (let end = 0; end <= text.length; end++) {
+            view.update(text.slice(0, end), false);
+            if (text[end - 1] !== '\\n') continue;
+            const whole = document.createElement('div');
+            new MarkdownView(whole).update(text.slice(0, end), true);
+            if (streamed.innerHTML !== whole.innerHTML) different.push(text.slice(0, end));
+        }
+    }
+    return different;
+}"""
+
+READ = """async (text) => {
+    const { MarkdownView } = await import('/playground/markdown.js');
+    const { default: MarkdownIt } = await import('/playground/vendor/markdown-it.mjs');
+    const parse = MarkdownIt.prototype.parse;
+    let read = 0;
+    MarkdownIt.prototype.parse = function (source, env) {
+        read += source.length;
+        return parse.call(this, source, env);
+    };
+    const view = new MarkdownView(document.createElement('div'));
+    for (let end = 0; end <= text.length; end += 5) view.update(text.slice(0, end), false);
+    return read;
+}"""
+
 SETTLED = """async (text) => {
     const { MarkdownView } = await import('/playground/markdown.js');
     const element = document.createElement('div');
@@ -62,6 +93,19 @@ async def test_streamed_is_as_whole(desk: Desk, site: ParleyServer) -> None:
     tab = await desk.tab(site)
     for streamed, whole in await tab.page.evaluate(STREAMED, TEXTS):
         assert streamed == whole
+
+
+async def test_every_line_stands_as_it_will_stand(desk: Desk, site: ParleyServer) -> None:
+    tab = await desk.tab(site)
+    # what a reference leads to may stand behind it, and is known only then
+    texts = [text for text in TEXTS if "]: https://" not in text]
+    assert await tab.page.evaluate(LINES, texts) == []
+
+
+async def test_a_long_text_is_not_read_over_and_over(desk: Desk, site: ParleyServer) -> None:
+    tab = await desk.tab(site)
+    text = "".join(f"paragraph {number} of many\n\n" for number in range(400))
+    assert await tab.page.evaluate(READ, text) < 12 * len(text)
 
 
 async def test_what_is_settled_is_not_rendered_again(desk: Desk, site: ParleyServer) -> None:

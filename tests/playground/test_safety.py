@@ -8,7 +8,7 @@ import re
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.playground.chromium import Tab, Watch, new_context, open_tab
+from tests.playground.chromium import STOPPED, Tab, Watch, new_context, open_tab
 from tests.playground.conftest import Desk
 from tests.playground.payloads import PAYLOADS, RUN
 from tests.support.server import ParleyServer
@@ -35,6 +35,12 @@ EVERY_PREFIX = """async (texts) => {
         for (let end = 0; end <= text.length; end++) view.update(text.slice(0, end), false);
         view.update(text, true);
     }
+}"""
+
+
+SANITISED = """async (texts) => {
+    const { sanitised } = await import('/playground/markdown.js');
+    for (const text of texts) document.getElementById('messages').append(sanitised(text));
 }"""
 
 
@@ -66,6 +72,13 @@ async def test_no_payload_runs(desk: Desk, site: ParleyServer, agent: str) -> No
 async def test_no_beginning_of_a_payload_runs(desk: Desk, site: ParleyServer) -> None:
     tab = await desk.tab(site)
     await tab.page.evaluate(EVERY_PREFIX, PAYLOADS)
+    await nothing_dangerous(tab)
+
+
+async def test_the_sanitiser_alone_would_do(desk: Desk, site: ParleyServer) -> None:
+    tab = await desk.tab(site)
+    desk.forgive(STOPPED)
+    await tab.page.evaluate(SANITISED, PAYLOADS)
     await nothing_dangerous(tab)
 
 

@@ -40,6 +40,11 @@ function isOurs(source) {
   return URL.canParse(source, document.baseURI) && new URL(source, document.baseURI).origin === location.origin;
 }
 
+/** HTML as nodes, with nothing in them that could run or load from elsewhere. */
+export function sanitised(html) {
+  return DOMPurify.sanitize(html, { ...LISTS, RETURN_DOM_FRAGMENT: true });
+}
+
 /** A text in an element. Call `update` with all of it as it grows; blocks that cannot change any more stay. */
 export class MarkdownView {
   #blocks = [];
@@ -71,7 +76,7 @@ export class MarkdownView {
   #show(index, html) {
     const old = this.#blocks[index];
     if (old?.html === html) return;
-    const fragment = decorated(DOMPurify.sanitize(html, { ...LISTS, RETURN_DOM_FRAGMENT: true }));
+    const fragment = decorated(sanitised(html));
     const nodes = [...fragment.childNodes];
     const after = this.#blocks[index + 1]?.nodes[0] ?? null;
     old?.nodes.forEach((node) => node.remove());
