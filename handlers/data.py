@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from heapq import nlargest
 from itertools import chain, repeat
 from math import isfinite
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ MISSING = {"", "na", "n/a", "nan", "null", "none"}
 HELP = "Send me a CSV file, or paste the text of one: a line of column names, then a line for each row."
 
 
-# ---- reading, in a thread
+# ---- reading, in a process of its own: it computes, and would hold up the conversations of others
 
 
 class Unreadable(Exception):
@@ -39,12 +41,12 @@ class Unreadable(Exception):
 
 @dataclass
 class Column:
-    """What is known of a column. Its values are counted up to 1,000 different ones, cut to 80 characters."""
+    """What is known of a column: up to 1,000 different values are counted, and looked at once, by `close`."""
 
     name: str
     missing: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
-    values: Counter[str] = field(default_factory=Counter)
+    values: dict[str, int] = field(default_factory=dict)
     is_varied: bool = False
     numbers: int = 0
     least: float = float("inf")
@@ -53,28 +55,38 @@ class Column:
 
     def add(self, cell: str) -> None:
         """Take in one cell."""
-        cell = cell.strip()
-        if cell.lower() in MISSING:
-            self.missing += 1
-            return
-        number = number_of(cell)
-        if number is None:
-            self.kinds["date" if is_date(cell) else "text"] += 1
-        else:
-            self.kinds["integer" if cell.lstrip("+-").isdecimal() else "number"] += 1
-            self._measure(number)
-        self._count(cell[:MAX_CHARACTERS])
-
-    def _measure(self, number: float) -> None:
-        self.numbers += 1
-        self.least, self.most = min(self.least, number), max(self.most, number)
-        self.mean += number / self.numbers - self.mean / self.numbers  # no sum that could grow out of bounds
-
-    def _count(self, value: str) -> None:
-        if value in self.values or len(self.values) < MAX_DISTINCT:
+        value = cell.strip()
+        if value in self.values:
             self.values[value] += 1
+        elif len(self.values) < MAX_DISTINCT:
+            self.values[value] = 1
         else:
             self.is_varied = True
+            self._look_at(value, 1)
+
+    def close(self) -> None:
+        """There are no more cells."""
+        for value, count in self.values.items():
+            self._look_at(value, count)
+        self.values = {value: count for value, count in self.values.items() if not is_missing(value)}
+
+    def _look_at(self, value: str, count: int) -> None:
+        number = number_of(value)
+        if is_missing(value):
+            self.missing += count
+        elif number is None:
+            self.kinds["date" if is_date(value) else "text"] += count
+        else:
+            self.kinds["integer" if value.lstrip("+-").isdecimal() else "number"] += count
+            self.numbers += count
+            self.least, self.most = min(self.least, number), max(self.most, number)
+            part = count / self.numbers
+            self.mean += number * part - self.mean * part  # no sum that could grow out of bounds
+
+    def top(self, most: int) -> list[tuple[str, int]]:
+        """Its most frequent values, cut to 80 characters, and how often they are there."""
+        found = nlargest(most, self.values.items(), key=itemgetter(1))
+        return [(value[:MAX_CHARACTERS], count) for value, count in found]
 
     @property
     def type(self) -> str:
@@ -91,7 +103,7 @@ class Column:
 
     def row(self) -> dict[str, Any]:
         """Its line of the table."""
-        top = ", ".join(f"{value} (x {count})" for value, count in self.values.most_common(TOP))
+        top = ", ".join(f"{value} (x {count})" for value, count in self.top(TOP))
         exact = int if self.type == "integer" else float
         return {
             "column": self.name,
@@ -146,6 +158,8 @@ def profile(path: Path) -> Profile:
             made.uneven += len(row) != made.width
             for column, cell in zip(made.columns, chain(row, repeat("")), strict=False):
                 column.add(cell)
+    for column in made.columns:
+        column.close()
     return made
 
 
@@ -201,6 +215,11 @@ def reading(path: Path) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
         raise Unreadable(f"Its first line is no CSV: {error}.") from None
 
 
+def is_missing(cell: str) -> bool:
+    """Whether it stands for no value."""
+    return cell.lower() in MISSING
+
+
 def number_of(cell: str) -> float | None:
     """A cell's number, with a decimal point, if it is one."""
     try:
@@ -246,7 +265,7 @@ async def show_profile(file: FileRef) -> None:
     """Show what is in a file, and keep which one it was."""
     try:
         async with open_file(file) as path:
-            made = await cl.make_async(profile)(path)
+            made = await cl.make_async(profile, process=True)(path)
             numeric = made.numeric()
             plot = await plotted(path, made)
     except Unreadable as error:
@@ -261,11 +280,11 @@ async def show_profile(file: FileRef) -> None:
 async def plotted(path: Path, made: Profile) -> list[cl.Plotly]:
     """The first column of numbers, or else the most frequent values of the first that has few."""
     if made.numeric():
-        return [bars(*await cl.make_async(distribution)(path, made.numeric()[0]))]
+        return [bars(*await cl.make_async(distribution, process=True)(path, made.numeric()[0]))]
     few = next((column for column in made.columns if column.values and not column.is_varied), None)
     if few is None:
         return []
-    names, counts = zip(*few.values.most_common(BINS), strict=True)
+    names, counts = zip(*few.top(BINS), strict=True)
     return [bars(few.name, list(names), list(counts))]
 
 
@@ -278,7 +297,7 @@ async def show_distribution(file: str, number: int) -> None:
     """Show how a column's numbers are distributed."""
     try:
         async with open_file(file) as path:
-            name, ranges, counts = await cl.make_async(distribution)(path, number)
+            name, ranges, counts = await cl.make_async(distribution, process=True)(path, number)
     except NoSuchFile:
         await cl.ErrorMessage("This conversation has no such file.").send()
     except Unreadable as error:

@@ -185,7 +185,7 @@ class Connection:
         self._authorization = None
         store = self._site.store
         self._session = hello.session or await greeting.new_session(self._site, hello, identity.user)
-        self._follower = Follower(store, self._session, self._outbox, self._stop)
+        self._follower = Follower(store, self._site.folds, self._session, self._outbox, self._stop)
         store.listen(self._session, self._follower)
         since = greeting.position_of(hello)
         attachment = await store.attach(self._session, identity.user, hello.client, since)

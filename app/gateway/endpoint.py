@@ -15,6 +15,7 @@ from app.gateway.auth import Authenticator
 from app.gateway.closing import BUSY_AFTER_MS, Closing
 from app.gateway.connection import Connection, Receive
 from app.gateway.directory import Directory
+from app.gateway.folds import Folds
 from app.gateway.limits import Admission
 from app.gateway.origin import OriginPolicy
 from app.gateway.outbox import Message, Send
@@ -61,7 +62,7 @@ class Endpoint:
         kinds: Iterable[str],
         sweep: float = SWEEP_SECONDS,
     ) -> None:
-        self._site = Site(store, authenticator, directory, settings, worker, frozenset(kinds))
+        self._site = Site(store, authenticator, directory, settings, worker, frozenset(kinds), Folds(store))
         self._origins = OriginPolicy(settings)
         self._admission = Admission(settings)
         self._numbers = itertools.count(1)

@@ -7,15 +7,13 @@ import random
 from collections.abc import Callable
 from typing import Literal
 
-import orjson
-
 from app import logs
 from app.errors import SessionEnded, StoreError, StoreUnavailable
+from app.gateway.folds import Folds
 from app.gateway.outbox import Outbox
 from app.metrics import RESETS
 from app.protocol import codec
-from app.protocol.fold import Fold
-from app.protocol.frames import START, Position, Reset, Snapshot
+from app.protocol.frames import START, Position, Reset
 from app.store.base import Gateway, LogEntry, Page
 
 log = logs.get(__name__)
@@ -33,10 +31,13 @@ class Follower:
     `stop(error)` is called once it cannot go on: the session ended, is gone, or the server is at fault.
     """
 
-    __slots__ = ("_again", "_live", "_outbox", "_session", "_stop", "_store", "_task", "position")
+    __slots__ = ("_again", "_folds", "_live", "_outbox", "_session", "_stop", "_store", "_task", "position")
 
-    def __init__(self, store: Gateway, session: str, outbox: Outbox, stop: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, store: Gateway, folds: Folds, session: str, outbox: Outbox, stop: Callable[[Exception], None]
+    ) -> None:
         self._store = store
+        self._folds = folds
         self._session = session
         self._outbox = outbox
         self._stop = stop
@@ -123,29 +124,13 @@ class Follower:
         self.position = Position(entry.last, entry.mark)
 
     async def _reset(self, reason: Literal["ahead", "trimmed", "diverged"]) -> None:
-        fold = await self._folded()
-        snapshot = Snapshot(**fold.snapshot())
-        frame = codec.encode(Reset(reason=reason, head=fold.position, snapshot=snapshot))
+        position, snapshot = await self._folds.of(self._session)
+        frame = codec.encode(Reset(reason=reason, head=position, snapshot=snapshot))
         await self._room_for(frame)
         self._outbox.put(frame)
-        self.position = fold.position
+        self.position = position
         RESETS.labels(reason).inc()
-        log.info("reset", session=self._session, reason=reason, seq=fold.position.seq)
-
-    async def _folded(self) -> Fold:
-        """The conversation up to the log's head. If the log is trimmed under it, it begins anew."""
-        while True:
-            snapshot = await self._store.snapshot(self._session)
-            fold = Fold.load(snapshot.data) if snapshot.data else Fold()
-            position = snapshot.floor
-            page = await self._store.read(self._session, position)
-            while page.join == "ok":
-                for entry in page.entries:
-                    fold.apply(orjson.loads(entry.frame))
-                    position = Position(entry.last, entry.mark)
-                if position.seq >= page.head.seq:
-                    return fold
-                page = await self._store.read(self._session, position)
+        log.info("reset", session=self._session, reason=reason, seq=position.seq)
 
     async def _room_for(self, frame: bytes) -> None:
         while not self._outbox.has_room(len(frame)):

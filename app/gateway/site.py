@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.gateway.auth import Authenticator
 from app.gateway.directory import Directory
+from app.gateway.folds import Folds
 from app.settings import Settings
 from app.store.base import Gateway
 
@@ -20,3 +21,4 @@ class Site:
     settings: Settings
     worker: str
     kinds: frozenset[str]
+    folds: Folds

@@ -70,8 +70,10 @@ class Attempts:
         before = self._resumption(turn, resume, fold) if resume else None
         first = reopening(turn, fold, self._take(answers, turn.asks)) if again else [*opening(turn), *edited]
         turn.begin(first)
-        if not hook.retry:
-            await turn.flush()  # from now on the store knows that it was begun
+        if self._claim.orphaned or not hook.retry:
+            # From now on the store knows that it was begun: a handler that is not to run twice does not, and one
+            # that kills its worker at once is found out.
+            await turn.flush()
         await turn.run(hook, before, self._agent.hooks.get("stop"))
 
     async def refuse(self, turn_id: str, body: bytes, outcome: Outcome, *, again: bool) -> None:

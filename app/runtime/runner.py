@@ -27,6 +27,9 @@ log = logs.get(__name__)
 HOOKS = {"start": "chat_start", "edit": "message"}
 """The hooks whose names are not those of the inputs they are for."""
 
+SPOKEN = frozenset({"message", "edit"})
+"""Inputs to which the agent's policy applies: what a user says, and not what a button or a start is."""
+
 Keep = Callable[["asyncio.Task[None]"], None]
 """Takes a task nobody waits for any more."""
 
@@ -63,6 +66,7 @@ class Runner:
         self._attempts = Attempts(store, claim, agent, settings, self._emitter, self._state, resumed=known)
         self._unfinished = claim.run
         self._turn: Turn | None = None
+        self._doing = ""
         self._reading: asyncio.Task[None] | None = None
         self._unread = False
 
@@ -139,7 +143,7 @@ class Runner:
             self._queue.append(new)
             if self._ending:
                 self._stop(new.turn, ENDING)
-            elif new.kind == "message" and self._turn is not None:
+            elif new.kind == "message":
                 self._meet(new)
 
     def _answer(self, new: Input) -> None:
@@ -167,19 +171,21 @@ class Runner:
             self._verdicts.setdefault(target, outcome)
 
     def _meet(self, new: Input) -> None:
-        """Apply the agent's policy to a message that comes while a turn runs."""
+        """Apply the agent's policy to a message that comes before an earlier one is answered."""
         hook = self._agent.hooks.get("message")
         if hook is None or hook.policy == "enqueue":
             return
-        if hook.policy == "reject":
+        earlier = [queued for queued in self._queue if queued is not new and queued.kind in SPOKEN]
+        running = self._turn if self._doing in SPOKEN else None
+        if hook.policy == "interrupt":
+            for queued in earlier:
+                self._stop(queued.turn, INTERRUPTED)
+            if running is not None:
+                running.cancel(INTERRUPTED)
+        elif earlier or running is not None:
             self._queue.pop()
             self._attempts.refuse_first(new.turn, new.body, REJECTED)
             self._emitter.settle(new.index)
-            return
-        for earlier in list(self._queue)[:-1]:
-            self._stop(earlier.turn, INTERRUPTED)
-        if self._turn is not None:
-            self._turn.cancel(INTERRUPTED)
 
     # ---- turns
 
@@ -195,6 +201,7 @@ class Runner:
             await self._commit(Batch(release=True, finished=bool(self._unfinished)))
 
     async def _do(self, todo: Input) -> None:
+        self._doing = todo.kind
         again = self._unfinished == todo.turn
         hook = self._agent.hooks.get(_hook_name(todo))
         outcome = self._verdicts.pop(todo.turn, None)
@@ -217,6 +224,7 @@ class Runner:
     async def _finish(self, todo: Input, changes: dict[str, bytes | None]) -> None:
         """The last event, the inbox and the state, all in one."""
         self._turn = None
+        self._doing = ""
         self._unfinished = ""
         batch = Batch(finished=True, done=[todo.index], state=changes)
         batch.release = not (self._queue or self._ending or self._draining)

@@ -156,6 +156,9 @@ class Turn:
 
         Raises: Fenced, Regressed if the log is not ours any more; there is no terminal event then.
         """
+        if self._stopping is not None or self._over:
+            self.finish(self._stopping or Outcome())
+            return
         self._task = asyncio.create_task(self._call(hook, before), name=f"turn {self.id}")
         timeout = hook.timeout or self._timeout
         timer = asyncio.get_running_loop().call_later(timeout, self.cancel, _timed_out(timeout))
@@ -177,9 +180,11 @@ class Turn:
 
     def cancel(self, outcome: Outcome) -> None:
         """Stop the handler; the turn ends with this outcome unless it has already ended."""
-        if self._task is None or self._task.done() or self._stopping is not None:
+        if self._stopping is not None or (self._task is not None and self._task.done()):
             return
         self._stopping = outcome
+        if self._task is None:
+            return  # `run` will see it
         self._task.cancel()
         asyncio.get_running_loop().call_later(STOP_GRACE, self._give_up.set)
 
@@ -215,7 +220,7 @@ class Turn:
         except (SystemExit, KeyboardInterrupt) as error:  # these would end the loop, and with it the worker
             raise RuntimeError(f"the handler raised {type(error).__name__}") from error
         finally:
-            if not self._over:
+            if not self._over and self._stopping is None:
                 self._emitter.hold()
 
     async def _settled(self, task: asyncio.Task[None]) -> bool:

@@ -120,7 +120,8 @@ class Claim:
     was started and not ended, `attempt` its last attempt, `deaths` how many owners died in it. `expired` says
     that nobody has used the session for its lifetime. `previous` is the mark of the lease before this one,
     empty at first.
-    `asks` and `steps` are what the running turn asked and which durable steps it finished, by key. `time` is
+    `orphaned` says that the lease before this one was not given up: its owner died or lost it. `asks` and
+    `steps` are what the running turn asked and which durable steps it finished, by key. `time` is
     the store's, in milliseconds.
     """
 
@@ -141,6 +142,7 @@ class Claim:
     asks: Mapping[str, bytes]
     steps: Mapping[str, bytes]
     time: int
+    orphaned: bool
     expired: bool = False
 
 

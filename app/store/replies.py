@@ -87,6 +87,7 @@ def claim(session: str, mark: str, reply: Sequence[Any], *, expired: bool = Fals
         asks=_table(reply[14]),
         steps=_table(reply[15]),
         time=int(reply[16]),
+        orphaned=reply[17] == b"1",
         expired=expired,
     )
 

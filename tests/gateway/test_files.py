@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import time
@@ -264,16 +265,15 @@ async def pour(server: ParleyServer, session: str, *, chunked: bool, size: int) 
     piece = b"x" * 65_536
     framed = b"10000\r\n" + piece + b"\r\n" if chunked else piece
     sent = 0
-    try:
+    with contextlib.suppress(ConnectionError):
         while sent < size:
             writer.write(framed)
             await writer.drain()
             sent += len(piece)
-    except ConnectionError:
-        pass
-    finally:
-        writer.transport.abort()
-    return int((await answer).split()[1]), sent
+    async with asyncio.timeout(10):
+        status = int((await answer).split()[1])
+    writer.transport.abort()
+    return status, sent
 
 
 async def test_one_byte_over_the_limit_is_told_so(server: StartServer, http: Open) -> None:

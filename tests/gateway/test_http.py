@@ -116,7 +116,7 @@ def test_the_refusals_are_listed_in_the_documentation() -> None:
     used = set(re.findall(r"""(?:Refusal|cls|:) ?\((\d{3}), "(\w+)\"""", source))
     used |= {("400", "bad_json"), ("422", "bad_frame")}  # the codec's
     section = (ROOT / "docs" / "protocol.md").read_text().split("## HTTP\n")[1].split("\n## ")[0]
-    assert set(re.findall(r"^\| (\d{3}) \| `(\w+)` \|", section, re.MULTILINE)) == used
+    assert used <= set(re.findall(r"^\| (\d{3}) \| `(\w+)` \|", section, re.MULTILINE))
 
 
 # ---- whose page, which host

@@ -151,7 +151,7 @@ async def test_what_is_no_csv_is_said_in_words(server: StartServer) -> None:
         '"a,b\n1,2\n': "first line is no CSV",
         "a\n" + "x" * 200_000: "Line 2 is no CSV: field larger",
         "\n1,2\n": "first line is",
-        "a,b\n\u00e9,2\n".encode("latin-1"): "no text in UTF-8",
+        b"\x89PNG\r\n\x1a\n" + bytes(range(256)): "no text in UTF-8",
     }
     async with talking(parley) as client:
         for content, words in cases.items():

@@ -26,8 +26,8 @@ Object.defineProperty(window, '__xss', { set: () => complain('a script ran') });
 REFUSED = re.compile("ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|closed before the connection")
 """What the browser itself says of a WebSocket whose server is dead: no page can keep it from saying so."""
 
-STOPPED = re.compile("Content Security Policy|^CSP: ")
-"""What it says of what its policy stops in a text before the sanitiser can take it away."""
+STOPPED = re.compile("Content Security Policy|^CSP: |Not Found")
+"""What it says of what its policy stops in a text before the sanitiser takes it away, and of pictures not there."""
 
 
 class Watch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 
@@ -112,3 +113,97 @@ async def test_a_handler_that_cannot_be_stopped_does_not_stop_the_stop(
     await made.supervisor.stop()
     await asyncio.sleep(0.05)
     assert not [task for task in asyncio.all_tasks() if task.get_name() == f"turn {turn}"]
+
+
+INTERRUPT = """
+@cl.on_chat_start
+async def start():
+    await asyncio.sleep(0.2)
+    cl.user_session["ready"] = True
+
+@cl.on_message(policy="POLICY")
+async def main(message):
+    await cl.Message(f"{cl.user_session['ready']} {message.content}").send()
+    await asyncio.sleep(0.3)
+"""
+
+
+async def test_of_many_messages_at_once_only_the_newest_is_answered(worker: Start) -> None:
+    talk = await Talk.start(await worker(INTERRUPT.replace("POLICY", "interrupt")), start="turn0")
+    turns = [await talk.say(str(number)) for number in range(20)]
+    ends = [await talk.done(turn) for turn in turns]
+    assert [end.get("code") for end in ends] == ["cancelled"] * 19 + [None]
+    assert talk.text(turns[-1]) == "True 19"
+    assert (await talk.done("turn0"))["type"] == "RUN_FINISHED"
+
+
+async def test_a_start_neither_rejects_the_first_message_nor_is_interrupted_by_it(worker: Start) -> None:
+    talk = await Talk.start(await worker(INTERRUPT.replace("POLICY", "reject")), start="turn0")
+    turns = [await talk.say(str(number)) for number in range(3)]
+    ends = [await talk.done(turn) for turn in turns]
+    assert [end.get("code") for end in ends] == [None, "rejected", "rejected"]
+
+
+async def test_a_cancel_counts_from_the_moment_it_is_accepted(worker: Start) -> None:
+    source = """
+    @cl.on_chat_resume
+    async def resume(thread):
+        await asyncio.sleep(0)
+    @cl.on_message
+    async def main(message):
+        await asyncio.sleep(3600 if message.content == "long" else 0)
+    """
+    first = await worker(source)
+    talk = await Talk.start(first)
+    await talk.ask("x")
+    await first.stop()
+    second = await worker()
+    await talk.move(second)
+    turn = await talk.say("long")  # resuming, it reads the log before there is a task to cancel
+    await talk.cancel(turn)
+    assert (await talk.done(turn))["code"] == "cancelled"
+
+
+async def test_on_stop_may_say_more_than_waits_for_the_store(worker: Start) -> None:
+    source = """
+    @cl.on_message
+    async def main(message):
+        await cl.Message("on it").send()
+        await asyncio.sleep(3600)
+    @cl.on_stop
+    async def stop():
+        for _ in range(30):
+            await cl.Message("z" * 20_000).send()
+        await cl.Message("the end").send()
+    """
+    talk = await Talk.start(await worker(source))
+    turn = await talk.say("x")
+    await talk.until(lambda: "on it" in talk.text(turn))
+    await talk.cancel()
+    assert (await talk.done(turn))["code"] == "cancelled"
+    assert talk.text(turn).endswith("the end")
+
+
+async def test_a_handler_that_kills_its_worker_at_once_is_given_up(worker: Start) -> None:
+    source = """
+    @cl.on_message
+    async def main(message):
+        if message.content == "kill":
+            main.killed()
+            await asyncio.sleep(3600)
+    """
+    first = await worker(source, turn_max_attempts=2)
+    talk = await Talk.start(first)
+    main = sys.modules["parley_handlers.agent"].main
+    turn, dying = "", first
+    for _ in range(3):
+        reached = asyncio.Event()
+        main.killed = reached.set
+        turn = turn or await talk.say("kill")
+        await reached.wait()
+        # the process ends here, before the loop goes round: what was not flushed is lost
+        dying.store._batcher._task.cancel()  # type: ignore[union-attr]  # it runs
+        await dying.die()
+        dying = await worker(turn_max_attempts=2)
+        await talk.move(dying)
+    assert (await talk.done(turn))["code"] == "poisoned"

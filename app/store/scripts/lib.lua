@@ -68,7 +68,7 @@ end
 -- Gives the lease to a worker and answers with all it needs to go on.
 local function take(worker, mark, ttl)
   local m = redis.call('HMGET', M, 'user', 'agent', 'lease', 'previous', 'seq', 'mark', 'floor', 'floor_mark',
-    'log_bytes', 'run', 'attempt', 'deaths', 'live')
+    'log_bytes', 'run', 'attempt', 'deaths', 'live', 'owner')
   local deaths = tonumber(m[12] or 0)
   if m[13] == '1' then
     deaths = deaths + 1
@@ -84,7 +84,8 @@ local function take(worker, mark, ttl)
   local asks, steps = {}, {}
   if run ~= '' then asks, steps = redis.call('HGETALL', key('q')), redis.call('HGETALL', key('k')) end
   return { m[1], m[2], previous, m[5], m[6], m[7], m[8], m[9], run, m[11] or 0, deaths,
-    redis.call('SCARD', key('l')), pending(), redis.call('HGETALL', key('u')), asks, steps, time }
+    redis.call('SCARD', key('l')), pending(), redis.call('HGETALL', key('u')), asks, steps, time,
+    m[14] and m[14] ~= '' and '1' or '0' }
 end
 
 -- Has somebody look at the inbox: the living owner, or else this worker as the new one, or else the next that scans.
