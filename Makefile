@@ -14,7 +14,7 @@ setup: ## Make .venv/ with everything pinned; PYTHON=… chooses the interpreter
 serve: setup ## Serve the agents in handlers/; HOST=… and PORT=… are honoured
 	@exec $(BIN)/parley serve $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)")
 
-test: lint ## Lint, then run all tests; ARGS=… goes to pytest
+test: lint browser ## Lint, then run all tests; ARGS=… goes to pytest
 	@$(BIN)/pytest $(ARGS)
 
 lint: setup ## Check style, types and layers

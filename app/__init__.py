@@ -5,7 +5,7 @@ starts nothing.
 """
 
 from app.chat.action import Action
-from app.chat.ask import AskActionMessage, AskElementMessage, AskUserMessage
+from app.chat.ask import AskActionMessage, AskElementMessage, AskFileMessage, AskUserMessage
 from app.chat.caching import cache
 from app.chat.callbacks import (
     action_callback,
@@ -26,6 +26,7 @@ from app.chat.chat_context import chat_context
 from app.chat.chat_settings import ChatSettings
 from app.chat.element import Audio, CustomElement, File, Image, Pdf, Text, Video
 from app.chat.figures import Dataframe, Plotly, Pyplot
+from app.chat.files import FileRef, files_of, open_file, read_file
 from app.chat.input_widget import (
     Checkbox,
     DatePicker,
@@ -56,6 +57,7 @@ __all__ = [
     "Action",
     "AskActionMessage",
     "AskElementMessage",
+    "AskFileMessage",
     "AskUserMessage",
     "Audio",
     "ChatProfile",
@@ -68,6 +70,7 @@ __all__ = [
     "ExecutorBusy",
     "Feedback",
     "File",
+    "FileRef",
     "Image",
     "Message",
     "MultiSelect",
@@ -99,6 +102,7 @@ __all__ = [
     "cache",
     "chat_context",
     "context",
+    "files_of",
     "make_async",
     "on_app_shutdown",
     "on_app_startup",
@@ -109,6 +113,8 @@ __all__ = [
     "on_message",
     "on_settings_update",
     "on_stop",
+    "open_file",
+    "read_file",
     "run_sync",
     "session",
     "set_chat_profiles",

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from typing import Any, ClassVar
 
 from app.chat.action import Action
+from app.chat.files import FileRef, find_file
 from app.chat.message import Message
+from app.errors import NoSuchFile
 from app.protocol import events
 from app.runtime import context
 from app.runtime.durable import Resolution
 
 DEFAULT_TIMEOUT = 60.0
 """Seconds an ask waits if it is not told otherwise, as in Chainlit."""
+
+MOST_FILES = 64
+"""Files of one answer."""
 
 LONGEST_ANSWER = 262_144
 """Characters of an answer in words."""
@@ -104,6 +110,68 @@ class AskActionMessage(_Ask):
     def is_valid(self, value: Any) -> bool:
         """The name of one of the actions, alone or as `{"name": …}`."""
         return _name(value) in {action.name for action in self.choices}
+
+
+class AskFileMessage(_Ask):
+    """Asks for files of the session, uploaded before. `send` returns them as a list of FileRef, or None.
+
+    `accept` are types as in `text/*`; `max_size_mb` bounds each file, `max_files` their number, 1 to 64.
+    """
+
+    kind = "file"
+
+    def __init__(
+        self,
+        content: str,
+        accept: Sequence[str] = ("*/*",),
+        author: str | None = None,
+        *,
+        max_size_mb: float = 2,
+        max_files: int = 1,
+        **options: Any,
+    ) -> None:
+        super().__init__(content, author, **options)
+        if not 1 <= max_files <= MOST_FILES:
+            raise ValueError(f"max_files is {max_files}, not 1 to {MOST_FILES}")
+        self.accept = list(accept)
+        self.max_size_mb = max_size_mb
+        self.max_files = max_files
+
+    async def send(self) -> list[FileRef] | None:  # type: ignore[override]  # an ask returns its answer
+        """Ask and wait. Files that are not this session's, of another type or too large end it with None and a toast.
+
+        Raises: TimeoutError with `raise_on_timeout`; OutsideTurn; StoreUnavailable.
+        """
+        wanted = {"accept": self.accept, "maxSizeMb": self.max_size_mb, "maxFiles": self.max_files}
+        answer = await self._answer(schema=wanted)
+        if answer is None:
+            return None
+        files: list[FileRef] = []
+        try:
+            files += [await find_file(file) for file in answer.value]
+        except NoSuchFile as error:
+            wrong = str(error)
+        else:
+            wrong = next(filter(None, map(self._wrong, files)), "")
+        if wrong:
+            await context.turn().emit([events.toast(wrong[:500], "error")])
+            return None
+        return files
+
+    def _wrong(self, file: FileRef) -> str:
+        if not any(fnmatch(file.mime, pattern) for pattern in self.accept):
+            return f"{file.name} is {file.mime}, wanted is {', '.join(self.accept)}"
+        if file.size > self.max_size_mb * 1_048_576:
+            return f"{file.name} is larger than {self.max_size_mb:g} MB"
+        return ""
+
+    def is_valid(self, value: Any) -> bool:
+        """A list of file ids, as many as are wanted at most."""
+        return (
+            isinstance(value, list)
+            and 1 <= len(value) <= self.max_files
+            and all(isinstance(file, str) for file in value)
+        )
 
 
 class AskElementMessage(_Ask):

@@ -10,6 +10,7 @@ from app.protocol import events
 from app.protocol.events import Event
 from app.protocol.inputs import SettingsInput
 from app.runtime import context
+from app.runtime.registry import DEFAULTS, Hook
 from app.runtime.turn import Turn
 
 VALUES = "chat_settings"
@@ -96,3 +97,10 @@ def _problem(widget: InputWidget, value: Any) -> str:
 def _fitting(widget: InputWidget, before: Mapping[str, Any]) -> Any:
     kept = widget.id in before and not _problem(widget, before[widget.id])
     return before[widget.id] if kept else widget.start
+
+
+async def _accept(turn: Turn) -> None:
+    await accept(turn)
+
+
+DEFAULTS["settings"] = Hook("settings", __name__, _accept)

@@ -88,6 +88,11 @@ async def read_file(file: str | FileRef) -> bytes:
     return b"".join([piece async for piece in _files().read(await _info(file))])
 
 
+async def find_file(file: str) -> FileRef:
+    """The file of this session that has this id. Raises: NoSuchFile, StoreUnavailable, OutsideTurn."""
+    return _ref(await _info(file))
+
+
 async def _info(file: str | FileRef) -> FileInfo:
     file = file.id if isinstance(file, FileRef) else file
     return await _files().find(context.turn().session.id, None, file)

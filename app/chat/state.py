@@ -63,7 +63,7 @@ class SharedState(Generic[M]):
         await turn.emit([shown], size=len(str(after)))
 
     async def patched(self, turn: Turn) -> None:
-        """Called with a client's patch: apply a client's patch; what it must not be changes nothing, and the client is shown what is."""
+        """Apply a client's patch; what must not be changes nothing, and the client is shown what is."""
         body = turn.body
         assert isinstance(body, StateInput)  # noqa: S101  # nothing else is kept under this kind
         before = self.value.model_dump(mode="json")

@@ -37,6 +37,10 @@ class Hook:
     timeout: float | None = None
 
 
+DEFAULTS: dict[str, Hook] = {}
+"""What every agent does with an input for which it has no handler of its own, by the hook's name."""
+
+
 @dataclass(slots=True)
 class Agent:
     """One module under the handlers folder."""
@@ -44,7 +48,12 @@ class Agent:
     name: str
     description: str = ""
     hooks: dict[str, Hook] = field(default_factory=dict)
+
     functions: dict[str, Function] = field(default_factory=dict)
+
+    def hook(self, name: str) -> Hook | None:
+        """Its handler for an input, or what every agent does with it."""
+        return self.hooks.get(name) or DEFAULTS.get(name)
 
 
 class Registry:

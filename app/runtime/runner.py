@@ -203,7 +203,7 @@ class Runner:
     async def _do(self, todo: Input) -> None:
         self._doing = todo.kind
         again = self._unfinished == todo.turn
-        hook = self._agent.hooks.get(_hook_name(todo))
+        hook = self._agent.hook(_hook_name(todo))
         outcome = self._verdicts.pop(todo.turn, None)
         if again and outcome is None:
             outcome = verdict(hook, self.claim.deaths, self._settings.turn_max_attempts)

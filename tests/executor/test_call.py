@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.executor import BoundedExecutor, make_async
+from app.executor.call import Call
 from tests.executor.gate import Gate, place, until
 
 pytestmark = [pytest.mark.timeout(30), pytest.mark.usefixtures("worker")]
@@ -152,6 +153,14 @@ async def test_stop_iteration_does_not_hang_the_caller() -> None:
     with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
         await make_async(f)()
     assert isinstance(caught.value.__cause__, StopIteration)
+
+
+async def test_a_call_that_is_abandoned_before_its_thread_begins_does_not_run() -> None:
+    ran: list[str] = []
+    call = Call(lambda: ran.append("work"), None, "", asyncio.get_running_loop(), contextvars.copy_context())
+    call.abandoned = True
+    call.perform()
+    assert ran == []
 
 
 async def test_what_is_no_exception_reaches_the_caller(worker: BoundedExecutor) -> None:

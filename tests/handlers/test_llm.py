@@ -20,6 +20,7 @@ from tests.support.wire import Frame, WireClient, assert_turns_end_once, ends, i
 
 AGENTS = {name: (ROOT / "handlers" / f"{name}.py").read_text() for name in ("echo", "llm")}
 SLOW = 60.0
+WITHIN = 20.0
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ async def test_a_stop_closes_the_request(server: StartServer, endpoint: Endpoint
     async with talking(server, endpoint) as client:
         for reply in (silent, stalled):
             turn = await say(client, "hello")
-            async with asyncio.timeout(SLOW):
+            async with asyncio.timeout(WITHIN):
                 await reply.asked.wait()
             if reply is stalled:
                 await client.collect(shows("Well"))
@@ -158,7 +159,7 @@ async def test_a_stop_closes_the_request(server: StartServer, endpoint: Endpoint
             await client.count("cancel", turn=turn)
             (last,) = [p.event for p in placed(await client.collect(ends(turn))) if p.event["type"] == "RUN_ERROR"]
             assert last["code"] == "cancelled"
-            async with asyncio.timeout(SLOW):
+            async with asyncio.timeout(WITHIN):
                 await reply.gone.wait()
         assert transcript(await talk(client, "hello"))[-1] == ("assistant", "Here again.")
     assert ("assistant", "Well") in transcript(client.frames)
@@ -170,7 +171,7 @@ async def test_a_stream_that_stalls_is_given_up(server: StartServer, endpoint: E
     async with talking(server, endpoint, PARLEY_LLM_TIMEOUT="1") as client:
         said = transcript(await talk(client, "hello"))
         assert said[-2:] == [("assistant", "Well"), ("assistant", "The model's server was silent for 1 s.")]
-        async with asyncio.timeout(SLOW):
+        async with asyncio.timeout(WITHIN):
             await stalled.gone.wait()
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from tests.support.server import ParleyServer
+
 WORDS = 60
 
 _COUNTER = f'''
-"""Streams words, slowly enough to do something meanwhile."""
+"""Streams words, and stops in the middle until it is let on."""
+import os
+from pathlib import Path
+
 import app as cl
 
 @cl.on_message
 async def main(message):
+    gate = Path(os.environ["PARLEY_DATA_DIR"]) / message.content
     answer = cl.Message()
     for k in range({WORDS}):
         await answer.stream_token(f"{{message.content}}{{k}} ")
-        await cl.sleep(0.02)
+        await cl.sleep(0.01)
+        while k == {WORDS // 2} and not gate.exists():
+            await cl.sleep(0.02)
     await answer.send()
 '''
 
@@ -112,3 +120,8 @@ async def main(message):
 '''
 
 AGENTS = {"counter": _COUNTER, "echo": _ECHO, "moody": _MOODY, "tokens": _TOKENS, "writer": _WRITER}
+
+
+def let_on(server: ParleyServer, word: str) -> None:
+    """Let the counter go on that was asked for this word, and all that will be."""
+    (server.data / word).touch()

@@ -26,6 +26,9 @@ Object.defineProperty(window, '__xss', { set: () => complain('a script ran') });
 REFUSED = re.compile("ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|closed before the connection")
 """What the browser itself says of a WebSocket whose server is dead: no page can keep it from saying so."""
 
+OFFLINE = re.compile("ERR_INTERNET_DISCONNECTED")
+"""What it says of a WebSocket while there is no network."""
+
 STOPPED = re.compile("Content Security Policy|^CSP: |Not Found")
 """What it says of what its policy stops in a text before the sanitiser takes it away, and of pictures not there."""
 

@@ -147,16 +147,16 @@ async def test_what_is_news_is_read_out_once(desk: Desk, site: ParleyServer) -> 
         }).observe(document.getElementById('live'), { childList: true })""",
         spoken,
     )
-    await tab.say("a")
-    await tab.sees("a9")
+    await tab.say("aloud")
+    await tab.sees("aloud9")
     assert await spoken.json_value() == []
     await tab["#stop"].click()
     await tab.done()
     first, *rest = await spoken.json_value()
-    assert first.startswith("counter: a0 a1 ")
+    assert first.startswith("counter: aloud0 aloud1 ")
     assert rest == ["Stopped."]
     await tab.page.reload()
-    await tab.sees("a9")
+    await tab.sees("aloud9")
     await expect(tab["#live"]).to_be_empty()
 
 

@@ -9,8 +9,8 @@ import pytest
 from playwright.async_api import expect
 
 from tests.conftest import StartServer
-from tests.playground.agents import AGENTS, WORDS
-from tests.playground.chromium import REFUSED, Tab, open_tab
+from tests.playground.agents import AGENTS, WORDS, let_on
+from tests.playground.chromium import OFFLINE, REFUSED, Tab, open_tab
 from tests.playground.conftest import Desk
 from tests.support.server import ParleyServer
 
@@ -24,8 +24,13 @@ def counted(word: str) -> list[tuple[str, str]]:
 
 async def in_mid_stream(tab: Tab, word: str) -> None:
     await tab.say(word)
-    await tab.sees(f"{word}3 ")
+    await tab.sees(f"{word}{WORDS // 2}")
     await expect(tab[".message.open"]).to_have_count(1)
+
+
+async def whole(tab: Tab, word: str) -> None:
+    await tab.sees(f"{word}{WORDS - 1}")
+    await tab.done()
 
 
 async def test_an_answer_streams_in(desk: Desk, site: ParleyServer) -> None:
@@ -35,47 +40,58 @@ async def test_an_answer_streams_in(desk: Desk, site: ParleyServer) -> None:
         lengths.push(document.querySelector('#messages .agent .body')?.innerText.length ?? 0))
         .observe(document.getElementById('messages'), {childList: true, subtree: true, characterData: true})"""
     await tab.page.evaluate(observe, lengths)
-    await tab.say("a")
-    await tab.sees(f"a{WORDS - 1}")
-    await tab.done()
-    assert await tab.transcript() == counted("a")
+    await in_mid_stream(tab, "streams")
+    let_on(site, "streams")
+    await whole(tab, "streams")
+    assert await tab.transcript() == counted("streams")
     seen = await lengths.json_value()
-    assert len(set(seen)) > 10
+    assert len(set(seen)) > 5
     assert seen == sorted(seen)
 
 
 async def test_a_reload_in_mid_stream(desk: Desk, site: ParleyServer) -> None:
     tab = await desk.tab(site, "counter")
-    await in_mid_stream(tab, "a")
+    await in_mid_stream(tab, "reload")
     client = await tab.kept("client")
     await tab.page.reload()
-    await tab.sees("a0 ")
-    await tab.done()
-    assert await tab.transcript() == counted("a")
+    await tab.sees(f"reload{WORDS // 2}")
+    let_on(site, "reload")
+    await whole(tab, "reload")
+    assert await tab.transcript() == counted("reload")
     # it is the same tab, and counts on
     assert await tab.kept("client") == client
-    await tab.say("b")
-    await tab.sees(f"b{WORDS - 1}")
-    await tab.done()
-    assert await tab.transcript() == counted("a") + counted("b")
+    let_on(site, "after")
+    await tab.say("after")
+    await whole(tab, "after")
+    assert await tab.transcript() == counted("reload") + counted("after")
 
 
 async def test_a_dropped_connection_in_mid_stream(desk: Desk, site: ParleyServer) -> None:
     tab = await desk.tab(site, "counter")
-    await in_mid_stream(tab, "a")
+    await in_mid_stream(tab, "drop")
     await tab["#status"].click()
     await tab["#drop"].click()
     await expect(tab["#status-words"]).to_have_text("Reconnecting")
     await expect(tab["#status-detail"]).to_contain_text("dropped by you")
-    # what is said meanwhile is sent later
-    await tab["#text"].fill("b")
+    let_on(site, "drop")
+    await tab.connected()
+    await whole(tab, "drop")
+    assert await tab.transcript() == counted("drop")
+
+
+async def test_what_is_said_without_a_connection(desk: Desk, site: ParleyServer) -> None:
+    tab = await desk.tab(site, "echo")
+    await tab.page.context.set_offline(offline=True)
+    await tab["#status"].click()
+    await tab["#drop"].click()
+    await tab["#text"].fill("later")
     await tab["#text"].press("Enter")
     await expect(tab["#pending .hint"]).to_have_text("Will be sent when the connection is back")
-    await tab["#retry"].click()
-    await tab.connected()
-    await tab.sees(f"b{WORDS - 1}")
+    desk.forgive(OFFLINE)
+    await tab.page.context.set_offline(offline=False)
+    await tab.sees("later")
     await tab.done()
-    assert await tab.transcript() == counted("a") + counted("b")
+    assert await tab.transcript() == [("user", "later"), ("agent", "later")]
 
 
 @pytest.mark.parametrize("store_too", [False, True], ids=["server", "server and store"])
@@ -83,38 +99,40 @@ async def test_a_killed_server_in_mid_stream(server: StartServer, desk: Desk, st
     site = await asyncio.to_thread(server, AGENTS)
     tab = await desk.tab(site, "counter")
     desk.forgive(REFUSED)
-    await in_mid_stream(tab, "a")
+    await in_mid_stream(tab, "kill")
     await asyncio.to_thread(site.kill_group)
     if store_too:
         await asyncio.to_thread(site.kill_store)
     await expect(tab["#status-words"]).to_have_text(re.compile("Reconnecting|Connecting"))
+    let_on(site, "kill")
     await asyncio.to_thread(site.start)
-    await tab.sees(f"a{WORDS - 1}")
-    await tab.done()
-    assert await tab.transcript() == counted("a")
+    await whole(tab, "kill")
+    assert await tab.transcript() == counted("kill")
 
 
 async def test_stop(desk: Desk, site: ParleyServer) -> None:
     tab = await desk.tab(site, "counter")
-    await in_mid_stream(tab, "a")
+    await in_mid_stream(tab, "stop")
     await tab["#stop"].click()
     await expect(tab["#messages .end"]).to_have_text("Stopped.")
     await tab.done()
-    assert f"a{WORDS - 1}" not in await tab.answers().last.inner_text()
-    await tab.say("b")
-    await tab.sees(f"b{WORDS - 1}")
+    assert (await tab.answers().last.inner_text()).endswith(f"stop{WORDS // 2}")
+    let_on(site, "stopped")
+    await tab.say("stopped")
+    await whole(tab, "stopped")
 
 
 async def test_a_second_tab_shows_the_same(desk: Desk, site: ParleyServer) -> None:
     one = await desk.tab(site, "counter")
-    await in_mid_stream(one, "a")
+    await in_mid_stream(one, "second")
     two = await open_tab(one.page.context, one.page.url)
-    await two.sees("a0 ")
-    await two.done()
-    await one.done()
-    assert await one.transcript() == await two.transcript() == counted("a")
-    await in_mid_stream(two, "b")
-    await one.sees("b3 ")
+    await two.sees(f"second{WORDS // 2}")
+    let_on(site, "second")
+    for tab in (one, two):
+        await whole(tab, "second")
+        assert await tab.transcript() == counted("second")
+    await in_mid_stream(two, "again")
+    await one.sees(f"again{WORDS // 2}")
     await one["#stop"].click()
     for tab in (one, two):
         await expect(tab["#messages .end"]).to_have_text("Stopped.")
@@ -131,15 +149,14 @@ async def test_one_agent_and_then_another(desk: Desk, site: ParleyServer) -> Non
     await tab.choose("counter")
     assert await tab.transcript() == []
     await expect(tab["#empty-name"]).to_have_text("counter")
-    await tab.say("c")
-    await tab.sees("c0 ")
+    await in_mid_stream(tab, "back")
     await tab.page.go_back()
     await tab.sees("to echo")
     await expect(tab["#agent"]).to_have_value("echo")
     await tab.page.go_forward()
-    await tab.sees(f"c{WORDS - 1}")
-    await tab.done()
-    assert await tab.transcript() == counted("c")
+    let_on(site, "back")
+    await whole(tab, "back")
+    assert await tab.transcript() == counted("back")
     await tab["#new"].click()
     await expect(tab["#empty"]).to_be_visible()
     await expect(tab["#agent"]).to_have_value("counter")

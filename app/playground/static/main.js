@@ -62,6 +62,7 @@ function welcomed() {
 
 function say(text) {
   const refusal = current.say(text);
+  status.clearNotices();
   if (refusal) status.notice(refusal);
   else view.toEnd();
   return refusal === '';
