@@ -78,10 +78,7 @@ class AskUserMessage(_Ask):
         answer = await self._answer()
         if answer is None:
             return None
-        turn = context.turn()
-        reply = turn.new_id()
-        await turn.emit(events.text_message(reply, answer.value, "user"), size=len(answer.value) + 256)
-        return {"id": reply, "name": "user", "type": "user_message", "output": answer.value}
+        return {"name": "user", "type": "user_message", "output": answer.value}
 
     def is_valid(self, value: Any) -> bool:
         """A string of at most 256 Ki characters."""

@@ -40,7 +40,7 @@ async def test_a_client_that_knows_only_the_protocol(echo: ParleyServer) -> None
     assert not welcome["resumed"]
     for n in (1, 2, 3):
         assert await client.count("message", content=f"m{n}") == n
-    turns = []
+    turns: list[str] = []
     while len(turns) < 3 or transcript(client.frames)[-1:] != [("assistant", "Received: m3")]:
         frame = await client.receive()
         if frame["type"] == "ack":

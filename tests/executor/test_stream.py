@@ -159,15 +159,16 @@ async def test_an_error_comes_after_the_items_before_it() -> None:
 
 async def test_all_steps_have_one_context(worker: BoundedExecutor) -> None:
     def steps() -> Iterator[str]:
-        for n in range(3 * READ_AHEAD):
+        yield place.get()
+        place.set("generator")
+        for _ in range(3 * READ_AHEAD):
             yield place.get()
-            place.set(str(n))
 
     place.set("caller")
     stream = make_async(steps)()
     assert await anext(stream) == "caller"
     await until(lambda: worker.stats().running == 0)  # so that the rest is read by other calls
-    assert await collect(stream) == [str(n) for n in range(3 * READ_AHEAD - 1)]
+    assert await collect(stream) == ["generator"] * 3 * READ_AHEAD
     assert place.get() == "caller"
 
 

@@ -120,7 +120,7 @@ class Talk:
         """Send any input, as a client would write it but for its number."""
         decoded = decode(orjson.dumps({**frame, "n": self._n + 1}))
         assert isinstance(decoded, Counted)
-        return await self._send(decoded, secrets.token_urlsafe(8))  # type: ignore[arg-type]  # every Counted is one
+        return await self._send(decoded, secrets.token_urlsafe(8))
 
     async def answer(self, ask: str, value: Any) -> None:
         await self._send(AnswerInput(n=self._n + 1, ask=ask, value=value), "")
