@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     inbox_bytes: int = Field(default=4_194_304, ge=1_024)
     """Their bytes together."""
     outbox_bytes: int = Field(default=4_194_304, ge=65_536)
-    """Bytes waiting for one socket; past it the socket is closed with 4431."""
+    """Bytes waiting for one socket; half of it for what is new, which then comes from the log as fast as it is read."""
     send_timeout: Seconds = 10
     """How long one send to a socket may take before it is closed with 4431."""
     log_events: int = Field(default=5_000, ge=100)

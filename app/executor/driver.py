@@ -16,6 +16,7 @@ import threading
 import types
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
@@ -43,7 +44,8 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
     """
     _driven.set(True)
     idle = _idle.steppers
-    act, value = coroutine.send, None
+    send = coroutine.send
+    act, value = send, None
     while True:
         stepper = idle.pop() if idle else _Stepper()
         handover = stepper.handover
@@ -51,7 +53,7 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
         del act, value  # an error in hand would keep its own frames alive
         handover.driver = driver = getcurrent()
         stepper.gr_context = driver.gr_context
-        stepper.switch(handover)
+        stepper.switch()
         if handover.waiting is None:
             idle.append(stepper)
         else:
@@ -69,7 +71,7 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
         if handover.error is not None:
             return _outcome(handover)  # type: ignore[no-any-return]  # what the coroutine returned
         try:
-            act, value = coroutine.send, (yield handover.yielded)
+            act, value = send, (yield handover.yielded)
         except BaseException as error:  # noqa: BLE001  # the coroutine's to handle
             act, value = coroutine.throw, error
 
@@ -189,8 +191,8 @@ class _Stepper(greenlet):
     __slots__ = ("handover",)
 
     def __init__(self) -> None:
-        super().__init__(_run_steps)
         self.handover = _Handover()
+        super().__init__(partial(_run_steps, self.handover))
 
 
 def _run_steps(handover: _Handover) -> None:

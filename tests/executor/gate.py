@@ -1,14 +1,14 @@
-"""Blocking functions that a test can see into, turns, and threads of the author's own."""
+"""Blocking functions and generators that a test can see into, turns, and threads of the author's own."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from app.executor import drive, run_sync
+from app.executor import drive, make_async, run_sync
 
 T = TypeVar("T")
 
@@ -86,3 +86,31 @@ def in_own_thread(function: Callable[[], object]) -> asyncio.Future[object]:
 
     threading.Thread(target=target, daemon=True).start()
     return future
+
+
+class Source:
+    """A generator function that counts what it has made, and tells when it is closed."""
+
+    def __init__(self, items: int = 1_000_000) -> None:
+        self.items = items
+        self.made = 0
+        self.closed = threading.Event()
+        self.closed_in = ""
+        self.stream = make_async(self.read)
+
+    def read(self) -> Iterator[int]:
+        try:
+            for n in range(self.items):
+                self.made = n + 1
+                yield n
+        finally:
+            self.closed_in = threading.current_thread().name
+            self.closed.set()
+
+    async def is_closed(self) -> bool:
+        await until(self.closed.is_set)
+        return self.closed_in.startswith("parley-executor-")
+
+
+async def collect(stream: AsyncGenerator[T, None]) -> list[T]:
+    return [item async for item in stream]

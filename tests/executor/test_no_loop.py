@@ -12,14 +12,14 @@ from collections.abc import Callable
 
 import pytest
 
-from app.executor import BoundedExecutor, make_async, run_sync
+from app.executor import BoundedExecutor, install, make_async, run_sync, uninstall
 from app.executor.visit import visit
 from tests.executor.gate import deep, in_own_thread, place, until
 
 pytestmark = pytest.mark.timeout(30)
 
 
-def test_main_own_thread() -> None:
+def test_main_thread() -> None:
     async def coroutine() -> str:
         await asyncio.sleep(0)
         place.set("coroutine")
@@ -36,6 +36,25 @@ def test_main_own_thread() -> None:
 
     assert contextvars.copy_context().run(main) == ("child", "coroutine")
     assert run_sync(asyncio.sleep(0, "again")) == "again"
+
+
+def test_main_thread_beside_a_workers_loop() -> None:
+    """A worker's loop in another thread is not the main thread's."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    install(BoundedExecutor(1, 1, 60), loop)
+    try:
+        assert run_sync(running_loop()) is not loop
+    finally:
+        uninstall()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def running_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
 
 
 def test_main_thread_at_module_level() -> None:

@@ -192,7 +192,7 @@ class Peer:
 
     async def hears(self, tab: Tab, *expected: tuple[int, Any]) -> None:
         """Wait until these inputs, and no others, have come over this connection."""
-        for _ in range(200):
+        for _ in range(750):
             if len(self.inputs()) >= len(expected):
                 break
             await tab.page.wait_for_timeout(20)
@@ -214,7 +214,7 @@ class Stage:
 
     async def peer(self, number: int) -> Peer:
         """The page's connection of this number, the first being 1, once it has said hello."""
-        for _ in range(400):
+        for _ in range(750):
             if len(self.peers) >= number and self.peers[number - 1].said:
                 assert len(self.peers) == number, "a connection too many"
                 return self.peers[number - 1]
@@ -240,7 +240,7 @@ async def test_busy_means_later_and_all_behind_it_later_too(desk: Desk, site: Pa
         await tab.say(text)
     await peer.hears(tab, (3, "a"), (4, "b"), (5, "c"))
     peer.send(ack(3, "t3"))
-    peer.error("busy", 4, 300)
+    peer.error("busy", 4, 2_000)
     peer.error("out_of_order", 5)
     await expect(tab["#pending .hint"].nth(1)).to_have_text("The server is busy; this is tried again")
     # a stop does not wait for room: it goes ahead, under the number that is due
@@ -392,6 +392,21 @@ async def test_a_final_close_is_final(desk: Desk, site: ParleyServer) -> None:
         await expect(tab["#text"]).to_be_disabled()
         await tab["#over-new"].click()
         assert "session" not in (await stage.peer(number + 1)).said[0]
+
+
+async def test_a_server_says_when_to_come_back_and_a_person_may_not_wait(desk: Desk, site: ParleyServer) -> None:
+    stage = Stage()
+    tab = await stage.open(desk, site)
+    peer = await stage.peer(1)
+    peer.welcome()
+    await tab.connected()
+    await tab["#status"].click()
+    peer.send(encode(Bye(reason="busy", reconnect=True, after_ms=3_600_000)))
+    await peer.socket.close(code=1013, reason="server too busy")
+    await expect(tab["#status-detail"]).to_have_text("Reconnecting: the server is too busy")
+    await tab["#retry"].click()
+    (await stage.peer(2)).welcome()
+    await tab.connected()
 
 
 async def test_what_is_too_long_is_not_sent(desk: Desk, site: ParleyServer) -> None:

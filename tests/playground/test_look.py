@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from tests.playground.chromium import Tab, open_tab
+from tests.playground.chromium import OFFLINE, Tab, open_tab
 from tests.playground.conftest import Desk
 from tests.support.server import ParleyServer
 
@@ -63,13 +63,15 @@ async def test_every_state_in_every_look(
     await tab["#frame-list summary"].nth(2).click()
     await look.at("frames")
     await tab["#frames-close"].click()
+    desk.forgive(OFFLINE)
+    await tab.page.context.set_offline(offline=True)
     await tab["#status"].click()
     await tab["#drop"].click()
     await tab["#text"].fill("Said without a connection.")
     await tab["#text"].press("Enter")
     await expect(tab["#pending"]).to_contain_text("Will be sent")
     await look.at("dropped")
-    await tab["#retry"].click()
+    await tab.page.context.set_offline(offline=False)
     await tab.connected()
     await tab.page.keyboard.press("Escape")
     await tab.choose("moody")

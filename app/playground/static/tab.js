@@ -4,7 +4,7 @@ const CLIENT = 'parley.client';
 const LEFT = 'parley.left';
 const INPUTS = 'parley.inputs.';
 /** Milliseconds for the page that was here before to let go of the tab's name. */
-const HANDOVER = 500;
+const HANDOVER = 2_000;
 
 const storage = open();
 
