@@ -3,10 +3,10 @@
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --no-config --universal --generate-hashes --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup serve test lint lock browser
+.PHONY: help setup serve test lint lock browser bench-bridge
 
 help: ## Show this list
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: ## Make .venv/ with everything pinned; PYTHON=… chooses the interpreter
 	@tools/setup.sh
@@ -15,13 +15,16 @@ serve: setup ## Serve the agents in handlers/; HOST=… and PORT=… are honoure
 	@exec $(BIN)/parley serve $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)")
 
 test: lint browser ## Lint, then run all tests; ARGS=… goes to pytest
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup ## Check style, types and layers
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+bench-bridge: setup ## What make_async and run_sync cost, beside the others
+	@$(BIN)/python -m bench.bridge
 
 lock: $(BIN)/uv ## Pin the requirements anew; ARGS=--upgrade takes newer versions
 	@$(LOCK) $(ARGS) requirements/build.in -o requirements/build.txt

@@ -104,7 +104,6 @@ def suspend(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def driving(inner: TaskFactory | None) -> TaskFactory:
     """A task factory that drives what driven code makes a task of; tasks are made by `inner`, or else by asyncio."""
-    make = inner or _plain_task
 
     def factory(
         loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
@@ -112,7 +111,9 @@ def driving(inner: TaskFactory | None) -> TaskFactory:
         context: Context | None = options.get("context")
         if _driven.get() or (context is not None and context.get(_driven, False)):
             coroutine = _driven_coroutine(coroutine)
-        return make(loop, coroutine, **options)
+        if inner is None:
+            return asyncio.Task(coroutine, loop=loop, **options)
+        return inner(loop, coroutine, **options)
 
     return factory
 
@@ -127,12 +128,6 @@ def driven_task(
 def mark_driven() -> None:
     """Let tasks that are made in this context be driven, where the loop's task factory is `driving`."""
     _driven.set(True)
-
-
-def _plain_task(
-    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
-) -> asyncio.Future[Any]:
-    return asyncio.Task(coroutine, loop=loop, **options)
 
 
 def _driven_coroutine(coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
