@@ -34,8 +34,8 @@ log = logs.get(__name__)
 
 Argument = str | bytes | int | float
 
-MOST_CALLS = 256
-"""Calls in one pipeline: enough to share its cost, few enough for its replies to come soon."""
+MOST_CALLS = 64
+"""Calls in one pipeline: enough to share its cost, few enough that what their replies set off is done soon."""
 
 REPLY_TIMEOUT = 5.0
 """Seconds without a reply after which the connection is taken for dead."""

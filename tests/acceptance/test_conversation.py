@@ -123,7 +123,7 @@ async def test_a_handler_that_fails_ends_its_turn_and_no_more(server: StartServe
 
 async def test_what_is_no_frame_is_answered_and_changes_nothing(echo: ParleyServer) -> None:
     async with await connect(echo) as client:
-        await client.hello()
+        await client.hello(agent="echo")
         for text, code in (
             ("{", "bad_json"),
             ("[]", "bad_frame"),
