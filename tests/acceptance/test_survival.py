@@ -36,13 +36,14 @@ async def resume(server: ParleyServer, client: str, session: str, since: Frame) 
     return connection
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("store_too", [False, True], ids=("server", "server and store"))
 async def test_kills_in_mid_stream_twenty_times_in_a_row(server: StartServer, store_too: bool) -> None:  # noqa: FBT001
     stream = server({"stream": STREAM})
     frames = []
     client = await WireClient.connect(stream.ws_url)
     session = (await client.hello(client="client-one"))["session"]
-    rounds = 10
+    rounds = 10 if store_too else 20
     for number in range(1, 2 * rounds, 2):
         first, queued = f"r{number}", f"r{number + 1}"
         await client.count("message", content=first)
