@@ -10,6 +10,7 @@ from app import logs
 from app.errors import SessionEnded
 from app.gateway import greeting
 from app.gateway.closing import Closing
+from app.gateway.eager import begin
 from app.gateway.follow import Follower
 from app.gateway.intake import Intake
 from app.gateway.limits import Bucket
@@ -41,9 +42,10 @@ _OURS = frozenset(CloseCode)
 class Connection:
     """A client's socket, from its acceptance to its end. An idle one has no task but the one that runs it.
 
-    Three things go on at once: the task of `run` reads, so that it hears of pongs and of the end; a second task,
-    while there is something, takes what was read, in order; the outbox writes. Whoever finds that the connection
-    has to end calls `close`, and `run` does the rest.
+    Three things go on at once: the task of `run` reads, so that it hears of pongs and of the end, and begins to take
+    what it read; where that has to wait, for the store, a second task goes on with it and with all that is read
+    meanwhile, in order; the outbox writes. Whoever finds that the connection has to end calls `close`, and `run` does
+    the rest.
     """
 
     __slots__ = (
@@ -62,7 +64,7 @@ class Connection:
         rate = site.settings.max_frames_per_second
         self._rate = Bucket(rate * BURST_SECONDS, rate, loop.time())
         self._timer = loop.call_later(site.settings.hello_timeout, self._no_hello)
-        # what was read and the task that takes it: both are there only while there is something
+        # what was read while something was being taken, and the task that takes it: both only as long as there is one
         self._queue: deque[str | bytes] | None = None
         self._taker: asyncio.Task[None] | None = None
         self._queued_bytes = 0
@@ -131,7 +133,7 @@ class Connection:
 
     async def _read(self) -> int | None:
         loop = asyncio.get_running_loop()
-        while True:
+        while self._closing is None:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 return message.get("code")
@@ -139,17 +141,17 @@ class Connection:
             if not self._rate.take(loop.time()):
                 raise Closing.bye(CloseCode.TOO_MANY_FRAMES, "too_many_frames", int(BURST_SECONDS * 1000))
             text = message.get("text")
-            self._enqueue(message["bytes"] if text is None else text)
+            raw: str | bytes = message["bytes"] if text is None else text
+            if self._queue is None:
+                self._begin_to_take(raw)
+            else:
+                self._queued_bytes += len(raw)
+                self._queue.append(raw)
             while self._is_full():
                 self._room = loop.create_future()
                 await self._room
-
-    def _enqueue(self, raw: str | bytes) -> None:
-        self._queued_bytes += len(raw)
-        if self._queue is None:
-            self._queue = deque()
-            self._taker = asyncio.create_task(self._take_all(self._queue))
-        self._queue.append(raw)
+        await asyncio.sleep(0)  # what was taken here closed the connection, and here this task hears of it
+        return None
 
     def _is_full(self) -> bool:
         if self._queue is None:
@@ -159,8 +161,19 @@ class Connection:
 
     # ---- taking what was read
 
-    async def _take_all(self, queue: deque[str | bytes]) -> None:
+    def _begin_to_take(self, raw: str | bytes) -> None:
+        """Take what needs no wait here and now, such as a ping; have a task do the rest. Raises: Closing."""
         try:
+            rest = begin(self._take(raw))
+        except Exception as error:  # whatever it is, this connection ends with it and no other
+            raise Closing.because(error) from error
+        if rest is not None:
+            self._queue = deque()
+            self._taker = asyncio.create_task(self._take_all(rest, self._queue))
+
+    async def _take_all(self, rest: Awaitable[None], queue: deque[str | bytes]) -> None:
+        try:
+            await rest
             while queue:
                 raw = queue.popleft()
                 self._queued_bytes -= len(raw)

@@ -1,17 +1,18 @@
-"""Frames on their way to one socket: a bounded queue, and a task that writes while there is something to write."""
+"""Frames on their way to one socket: sent at once if its transport takes them, else kept in a bounded queue."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any
 
+from app.gateway.eager import begin
 from app.metrics import FRAMES_OUT
 from app.protocol.close import CloseCode
 
 Message = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
+Send = Callable[[Message], Coroutine[Any, Any, None]]
 """An ASGI `send`. It returns when the transport has the frame, not when the client has."""
 
 
@@ -32,7 +33,7 @@ class Outbox:
         self._failed = failed
         self._open = True
         self._bytes = 0
-        # made for a burst of frames and dropped with it: an idle socket has neither
+        # made when the transport is full and dropped when all is sent: most sockets have neither
         self._waiting: deque[bytes] | None = None
         self._writer: asyncio.Task[None] | None = None
 
@@ -45,14 +46,13 @@ class Outbox:
         """Have a frame sent after those that wait."""
         if not self._open:
             return
-        if self._bytes and self._bytes + len(frame) > self._limit:
-            self._fail(CloseCode.READS_TOO_SLOWLY)
-            return
-        self._bytes += len(frame)
         if self._waiting is None:
-            self._waiting = deque()
-            self._writer = asyncio.create_task(self._write(self._waiting))
-        self._waiting.append(frame)
+            self._send_at_once(frame)
+        elif self._bytes + len(frame) > self._limit:
+            self._fail(CloseCode.READS_TOO_SLOWLY)
+        else:
+            self._bytes += len(frame)
+            self._waiting.append(frame)
 
     def has_room(self, size: int) -> bool:
         """Whether a frame that can wait should be put now: half of the bound is for those that cannot."""
@@ -75,23 +75,45 @@ class Outbox:
         if self._writer is not None:
             self._writer.cancel()
 
-    async def _write(self, waiting: deque[bytes]) -> None:
+    def _send_at_once(self, frame: bytes) -> None:
         try:
-            while waiting:
-                frame = waiting.popleft()
+            sending = begin(self._send({"type": "websocket.send", "text": frame.decode()}))
+        except (OSError, RuntimeError) as error:
+            self._lost(error)
+            return
+        if sending is None:
+            FRAMES_OUT.inc()
+        else:
+            self._bytes = len(frame)
+            self._waiting = deque()
+            self._writer = asyncio.create_task(self._write(sending, self._waiting))
+
+    async def _write(self, sending: Awaitable[None], waiting: deque[bytes]) -> None:
+        size = self._bytes
+        try:
+            while True:
                 async with asyncio.timeout(self._timeout):
-                    await self._send({"type": "websocket.send", "text": frame.decode()})
-                self._bytes -= len(frame)
+                    await sending
+                self._bytes -= size
                 FRAMES_OUT.inc()
-        except TimeoutError:
-            self._fail(CloseCode.READS_TOO_SLOWLY)
-        except OSError:  # the client has gone (ASGI specification, "Send event" of WebSocket)
-            self._open = False
-        except RuntimeError:  # uvicorn has sent a close of its own: a bad frame, or pings without an answer
-            self._fail(None)
+                if not waiting:
+                    break
+                frame = waiting.popleft()
+                size = len(frame)
+                sending = self._send({"type": "websocket.send", "text": frame.decode()})
+        except (OSError, RuntimeError) as error:
+            self._lost(error)
         finally:
             self._bytes = 0
             self._waiting = self._writer = None
+
+    def _lost(self, error: OSError | RuntimeError) -> None:
+        if isinstance(error, TimeoutError):
+            self._fail(CloseCode.READS_TOO_SLOWLY)
+        elif isinstance(error, OSError):  # the client has gone (ASGI specification, "Send event" of WebSocket)
+            self._open = False
+        else:  # uvicorn has sent a close of its own: a bad frame, or pings without an answer
+            self._fail(None)
 
     def _fail(self, code: CloseCode | None) -> None:
         if self._open:

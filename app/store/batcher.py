@@ -14,6 +14,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any
 
+from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
     ClusterDownError,
@@ -71,7 +72,7 @@ def load_scripts(names: Sequence[str]) -> dict[str, Script]:
 @dataclass(slots=True, eq=False)
 class _Call:
     name: str
-    packed: list[bytes]
+    packed: bytes
     script: Script | None
     deadline: float
     reply: asyncio.Future[Any]
@@ -114,10 +115,9 @@ class Batcher:
     async def _call(self, command: tuple[Argument, ...], script: Script | None, within: float | None) -> Any:
         loop = asyncio.get_running_loop()
         deadline = float("inf") if within is None else loop.time() + within
-        # packed here, so that what cannot be sent fails its own call and no other
-        packed = self._connection.pack_command(*command)
+        # packed here, so that what cannot be sent fails its own call and no other; by redis-py it takes 40 us more
+        packed = pack_command(command)  # type: ignore[arg-type]  # its stub knows tuples of one only
         call = _Call(script.name if script else str(command[0]), packed, script, deadline, loop.create_future())
-        STORE_CALLS.inc()
         self._waiting.append(call)
         self._wanted.set()
         return await call.reply
@@ -163,8 +163,9 @@ class Batcher:
         lost = []
         async with asyncio.timeout(REPLY_TIMEOUT):
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it so
-            await connection.send_packed_command([part for call in calls for part in call.packed])
+            await connection.send_packed_command([b"".join([call.packed for call in calls])])
             STORE_PIPELINES.inc()
+            STORE_CALLS.inc(len(calls))
             for call in calls:
                 try:
                     reply = await connection.read_response()

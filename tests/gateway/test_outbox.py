@@ -43,8 +43,29 @@ async def test_frames_are_sent_in_order_and_nothing_runs_afterwards() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_a_transport_that_has_room_takes_a_frame_at_once() -> None:
+    transport = Transport()
+    transport.outbox().put(b"x")
+    assert transport.taken == ["x"]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_what_waits_goes_on_in_order_when_the_transport_has_room() -> None:
+    transport = Transport()
+    transport.open.clear()
+    outbox = transport.outbox()
+    for frame in (b"1", b"2"):
+        outbox.put(frame)
+    transport.open.set()
+    outbox.put(b"3")
+    await outbox.drained()
+    outbox.put(b"4")
+    assert transport.taken == ["1", "2", "3", "4"]
+
+
 async def test_a_frame_larger_than_the_bound_passes_alone() -> None:
     transport = Transport()
+    transport.open.clear()
     outbox = transport.outbox(limit=10)
     assert outbox.has_room(1_000)
     outbox.put(b"x" * 1_000)
@@ -101,6 +122,7 @@ async def test_the_last_frame_is_the_last() -> None:
 
 async def test_closed_before_its_first_step_it_is_drained() -> None:
     transport = Transport()
+    transport.open.clear()
     outbox = transport.outbox()
     outbox.put(b"x")
     outbox.close()
