@@ -15,6 +15,8 @@ from app.chat.callbacks import (
     on_chat_end,
     on_chat_resume,
     on_chat_start,
+    on_connect,
+    on_disconnect,
     on_feedback,
     on_message,
     on_settings_update,
@@ -41,7 +43,7 @@ from app.chat.input_widget import (
     TextInput,
 )
 from app.chat.message import ErrorMessage, Message
-from app.chat.people import ChatProfile, Feedback, Starter, User
+from app.chat.people import ChatProfile, Connection, Feedback, Starter, User
 from app.chat.session import session
 from app.chat.state import state
 from app.chat.step import Step
@@ -63,6 +65,7 @@ __all__ = [
     "ChatProfile",
     "ChatSettings",
     "Checkbox",
+    "Connection",
     "CustomElement",
     "Dataframe",
     "DatePicker",
@@ -109,6 +112,8 @@ __all__ = [
     "on_chat_end",
     "on_chat_resume",
     "on_chat_start",
+    "on_connect",
+    "on_disconnect",
     "on_feedback",
     "on_message",
     "on_settings_update",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 from typing import Any
 
 import orjson
@@ -15,17 +16,27 @@ _process: dict[str, str] = {}
 """What every line of this process says of itself."""
 
 
+_turn: ContextVar[tuple[str, str] | None] = ContextVar("parley_log_turn", default=None)
+"""The session and the turn that the code at work belongs to."""
+
+
 def bind_process(**values: str) -> None:
     """Have every further line of this process hold these values."""
     _process.update(values)
 
 
-def _add_process(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {**_process, **event}
+def bind_turn(session: str, turn: str) -> None:
+    """Have every further line of this context hold these ids. Cheap: every turn does it, and few write a line."""
+    _turn.set((session, turn))
+
+
+def _add_bound(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    turn = _turn.get()
+    return {**_process, **({} if turn is None else {"session": turn[0], "turn": turn[1]}), **event}
 
 
 _SHARED: list[Any] = [
-    _add_process,
+    _add_bound,
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from app import logs
 from app.chat import files
@@ -33,6 +34,9 @@ STORE_WITHIN = 30.0
 OFFER_WITHIN = 5.0
 """Seconds an agent may take to say what it offers a user."""
 
+WS_PATH = "/ws"
+"""Where conversations are held."""
+
 KINDS = frozenset({"message", "answer", "action", "settings", "state", "edit", "feedback", "cancel", "end"})
 """The inputs this server works on."""
 
@@ -54,6 +58,10 @@ class Agents:
     def starts(self, agent: str) -> bool:
         """Whether the agent wants a turn of its own when a session is made."""
         return "chat_start" in self._agents[agent].hooks
+
+    def hears(self, agent: str, hook: str) -> bool:
+        """Whether the agent wants a turn of its own when a connection comes (`connect`) or goes (`disconnect`)."""
+        return hook in self._agents[agent].hooks
 
     def describe(self) -> list[dict[str, Any]]:
         """Name and description of every agent, by name."""
@@ -141,7 +149,23 @@ class Worker:
         log.info("worker_stopped")
 
 
-def create_app(settings: Settings, registry: Registry) -> FastAPI:
+class Application(FastAPI):
+    """FastAPI for everything but the WebSocket route, whose every frame would pass a dozen layers of middleware.
+
+    They also keep some 10 KB a connection.
+    """
+
+    endpoint: Endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection, as ASGI has it."""
+        if scope["type"] == "websocket" and scope["path"] == scope.get("root_path", "") + WS_PATH:
+            await self.endpoint(scope, receive, send)  # type: ignore[arg-type]  # ASGI's callables are coroutines
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings, registry: Registry) -> Application:
     """The application of one worker. `app.state.worker` is its Worker. Raises: ConfigError."""
     worker = Worker(settings, registry)
 
@@ -154,9 +178,9 @@ def create_app(settings: Settings, registry: Registry) -> FastAPI:
             await worker.stop()
 
     # no docs_url and no redoc_url: their pages are made of scripts from other hosts
-    app = FastAPI(title="Parley", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = Application(title="Parley", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.worker = worker
-    app.router.routes.append(worker.endpoint.route("/ws"))
+    app.endpoint = worker.endpoint
     app.router.routes.extend(Page().routes())
     app.include_router(worker.http.router)
     app.include_router(worker.health.router)

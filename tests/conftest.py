@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import ROOT, ParleyServer
+from tests.support.server import CHECKED, ROOT, ParleyServer
 from tests.support.valkey import ValkeyProcess
 
 
@@ -40,7 +40,7 @@ StartServer = Callable[..., ParleyServer]
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[StartServer]:
-    """Start servers: `server()`, or with handlers, `env` and `args` as ParleyServer takes them.
+    """Start servers: `server()`, or with handlers, `env`, `args` and `program` as ParleyServer takes them.
 
     Each has a folder of its own; all are ended after the test, and must leave nothing behind.
     """
@@ -51,10 +51,11 @@ def server(tmp_path: Path) -> Iterator[StartServer]:
         *,
         env: Mapping[str, str] | None = None,
         args: tuple[str, ...] = (),
+        program: tuple[str, ...] = CHECKED,
     ) -> ParleyServer:
         folder = tmp_path / f"server{next(number)}"
         folder.mkdir()
-        made = ParleyServer(folder, handlers, env=env, args=args)
+        made = ParleyServer(folder, handlers, env=env, args=args, program=program)
         stack.callback(made.close)
         return made.start()
 

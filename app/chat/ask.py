@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from typing import Any, ClassVar
 
 from app.chat.action import Action
+from app.chat.element import CustomElement
 from app.chat.files import FileRef, find_file
 from app.chat.message import Message
-from app.errors import NoSuchFile
+from app.errors import NoSuchFile, OutsideTurn
 from app.protocol import events
 from app.runtime import context
 from app.runtime.durable import Resolution
@@ -49,8 +50,13 @@ class _Ask(Message):
         self, options: Sequence[Any] | None = None, schema: dict[str, Any] | None = None
     ) -> Resolution | None:
         """Show the words, ask, and wait. None if it was declined or nobody answered."""
+        turn = context.turn()
+        if turn.is_over:
+            raise OutsideTurn("the turn has ended: nothing can be asked in it any more")
         await super().send()
-        resolution = await context.turn().asking.ask(
+        if self.elements:  # they have their ids now
+            schema = {**(schema or {}), "element": self.elements[0].id}
+        resolution = await turn.asking.ask(
             self.kind,
             self.content,
             timeout=self.timeout,
@@ -112,7 +118,8 @@ class AskActionMessage(_Ask):
 class AskFileMessage(_Ask):
     """Asks for files of the session, uploaded before. `send` returns them as a list of FileRef, or None.
 
-    `accept` are types as in `text/*`; `max_size_mb` bounds each file, `max_files` their number, 1 to 64.
+    `accept` are types as in `text/*`, in a list or as the keys of a dict; `max_size_mb` bounds each file, `max_files`
+    their number, 1 to 64.
     """
 
     kind = "file"
@@ -120,7 +127,7 @@ class AskFileMessage(_Ask):
     def __init__(
         self,
         content: str,
-        accept: Sequence[str] = ("*/*",),
+        accept: str | Iterable[str] = ("*/*",),
         author: str | None = None,
         *,
         max_size_mb: float = 2,
@@ -130,7 +137,7 @@ class AskFileMessage(_Ask):
         super().__init__(content, author, **options)
         if not 1 <= max_files <= MOST_FILES:
             raise ValueError(f"max_files is {max_files}, not 1 to {MOST_FILES}")
-        self.accept = list(accept)
+        self.accept = [accept] if isinstance(accept, str) else list(accept)
         self.max_size_mb = max_size_mb
         self.max_files = max_files
 
@@ -172,14 +179,24 @@ class AskFileMessage(_Ask):
 
 
 class AskElementMessage(_Ask):
-    """Shows an element to fill in. `send` returns what the user sent, an object with `submitted`, or None."""
+    """Shows an element to fill in. `send` returns what the user sent, an object with `submitted`, or None.
+
+    `schema` says what is wanted, in whatever way the client knows; the id of the element is put into it as `element`.
+    """
 
     kind = "element"
 
     def __init__(
-        self, content: str, schema: dict[str, Any] | None = None, author: str | None = None, **options: Any
+        self,
+        content: str,
+        element: CustomElement | None = None,
+        author: str | None = None,
+        *,
+        schema: dict[str, Any] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(content, author, **options)
+        self.elements = [] if element is None else [element]
         self.schema = schema
 
     async def send(self) -> dict[str, Any] | None:  # type: ignore[override]  # an ask returns its answer

@@ -9,11 +9,12 @@ from typing import Any, TypeVar, get_args, overload
 from app.chat.action import Action
 from app.chat.chat_settings import accept
 from app.chat.message import Message
-from app.chat.people import MAX_OFFERED, ChatProfile, Feedback, Starter, User
+from app.chat.people import MAX_OFFERED, ChatProfile, Connection, Feedback, Starter, User
 from app.errors import HandlersError
 from app.executor import make_async
 from app.protocol.inputs import ActionInput, FeedbackInput
-from app.runtime.registry import Call, Hook, Policy, declared, where
+from app.protocol.presence import Connected, Disconnected
+from app.runtime.registry import DEFAULTS, Call, Hook, Policy, declared, where
 from app.runtime.turn import Turn
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,6 +66,22 @@ def on_chat_resume(function: F) -> F:
 def on_chat_end(function: F) -> F:
     """Call the function `()` when the session ends: by the user or by expiry, not at a dropped socket."""
     return _register("chat_end", function, _nothing, most=0)
+
+
+def on_connect(function: F) -> F:
+    """Call the function `(Connection)` or `()` when a client is attached to the session, as a turn of its own.
+
+    It comes after `on_chat_start`, and before what the client sends; also when a client that was lost comes back.
+    """
+    return _register("connect", function, _connection, most=1)
+
+
+def on_disconnect(function: F) -> F:
+    """Call the function `(Connection)` or `()` when a client has gone, as a turn of its own.
+
+    Not if the session has ended, nor if the client's own worker was killed: do not count connections by it.
+    """
+    return _register("disconnect", function, _connection, most=1)
 
 
 def on_stop(function: F) -> F:
@@ -163,6 +180,12 @@ def _pressed(turn: Turn) -> tuple[Any, ...]:
     return (Action.pressed(body),)
 
 
+def _connection(turn: Turn) -> tuple[Any, ...]:
+    body = turn.body
+    assert isinstance(body, Connected | Disconnected)  # noqa: S101  # nothing else is kept under these kinds
+    return (Connection(body.id, body.client),)
+
+
 def _judged(turn: Turn) -> tuple[Any, ...]:
     body = turn.body
     assert isinstance(body, FeedbackInput)  # noqa: S101  # nothing else is kept under this kind
@@ -218,3 +241,11 @@ def _count(function: Callable[..., Any], most: int) -> int:
         takes = "no argument" if most == 0 else f"at most {most} argument"
         raise HandlersError(f"{where(function)}: {function.__name__} is called with {takes}, it wants {len(needed)}")
     return min(len(positional), most)
+
+
+async def _pass_by(_turn: Turn) -> None:
+    """What an agent does that has no such hook: while workers are replaced, another one may have heard for it."""
+
+
+for kind in ("connect", "disconnect"):
+    DEFAULTS[kind] = Hook(kind, __name__, _pass_by)

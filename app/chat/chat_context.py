@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from app.executor import run_sync
+from app.protocol.events import parley_of
 from app.runtime import context
 
-MOST = 200
-"""Messages it holds, the newest."""
+SPEAKERS = frozenset({"user", "assistant", "system"})
+"""Whose messages a language model is given."""
 
 
 class ChatContext:
@@ -28,12 +29,19 @@ class ChatContext:
         return run_sync(self.load())
 
     def to_openai(self) -> list[dict[str, str]]:
-        """What user and assistant said, as `{"role", "content"}`."""
+        """What user and assistant said, as `{"role", "content"}`, without empty messages and those of ErrorMessage.
+
+        Errors are the agent's words to the user: a model would take them for its own.
+        """
         return [
             {"role": message["role"], "content": message["content"]}
             for message in self.get()
-            if message["role"] in {"user", "assistant", "system"} and isinstance(message.get("content"), str)
+            if message["role"] in SPEAKERS and message.get("content") and not _is_error(message)
         ]
+
+
+def _is_error(message: dict[str, Any]) -> bool:
+    return message["role"] == "assistant" and parley_of(message.get("metadata")).get("error") is True
 
 
 chat_context = ChatContext()

@@ -42,7 +42,7 @@ class ChatSettings:
 
         Raises: OutsideTurn; ValueError if the form is too large.
         """
-        turn = context.turn()
+        turn = context.running()
         form = [entry.as_dict() for entry in self.inputs]
         before = turn.state.get(VALUES, {})
         values = {id_: _fitting(widget, before) for id_, widget in widgets_of(form).items()}
@@ -58,12 +58,13 @@ async def accept(turn: Turn) -> dict[str, Any] | None:
     assert isinstance(body, SettingsInput)  # noqa: S101  # nothing else is kept under this kind
     form: list[dict[str, Any]] = turn.state.get(FORM, [])
     before: dict[str, Any] = turn.state.get(VALUES, {})
-    if wrong := _wrong(widgets_of(form), body.values, before):
+    values = {**before, **body.values}
+    if wrong := _wrong(widgets_of(form), body.values, before) or _too_large(form, values):
         words = "; ".join(wrong)
         toast = events.toast(f"not set: {words if len(words) <= MAX_WORDS else words[:MAX_WORDS] + '…'}", "error")
         await turn.emit([toast, *([_form_event(form, before)] if form else [])])
         return None
-    turn.state[VALUES] = values = {**before, **body.values}
+    turn.state[VALUES] = values
     await turn.emit([_form_event(form, values)], size=1024 * (len(values) + 1))
     return dict(values)
 
@@ -84,6 +85,15 @@ def _wrong(widgets: Mapping[str, InputWidget], values: Mapping[str, Any], before
         elif problem := _problem(widget, value):
             found.append(f"{id_}: {problem}")
     return found
+
+
+def _too_large(form: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> list[str]:
+    """Values that fit one by one may be too large together."""
+    try:
+        _form_event(form, values)
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
 def _problem(widget: InputWidget, value: Any) -> str:

@@ -61,6 +61,12 @@ class Element(ABC):
         """Show it as it is now, in its place. The same as `send`."""
         await self.send()
 
+    async def remove(self) -> None:
+        """Take it away, in this turn or a later one. Raises: OutsideTurn."""
+        turn = context.turn()
+        if self.id:
+            await turn.emit([events.element_removed(self.id)])
+
     async def shown(self, turn: Turn, for_id: str | None) -> Event:
         """The event that shows it."""
         self.id = self.id or turn.new_id()

@@ -39,7 +39,8 @@ class Message:
     ) -> None:
         if not isinstance(content, str):
             raise TypeError(f"content is a {type(content).__name__}, not a string: str() or json.dumps() it")
-        self.content = content
+        self._content = content
+        self._pieces: list[str] = []
         self.author = author
         self.actions = list(actions or ())
         self.elements = list(elements or ())
@@ -51,6 +52,19 @@ class Message:
         self._open = False
         self._name: tuple[str, str] | None = None
         self._attached: tuple[list[dict[str, Any]], set[str]] = ([], set())
+
+    @property
+    def content(self) -> str:
+        """Its text so far."""
+        if self._pieces:  # joined here: to add each token to a long text would copy it as often
+            self._content += "".join(self._pieces)
+            self._pieces.clear()
+        return self._content
+
+    @content.setter
+    def content(self, content: str) -> None:
+        self._pieces.clear()
+        self._content = content
 
     @classmethod
     def incoming(cls, said: MessageInput | EditInput) -> Self:
@@ -90,10 +104,11 @@ class Message:
             await self._start(turn)
         return self
 
-    async def stream_token(self, token: str) -> None:
+    async def stream_token(self, token: str, is_sequence: bool = False) -> None:  # noqa: FBT001, FBT002  # as authors know it
         """Add to the content and show it; pieces that come close together are joined on their way.
 
-        Added to a message that was sent with content, it shows at the next `update` or the turn's end.
+        With `is_sequence` it takes the content's place instead of being added to it. Added to a message that was sent
+        with content, it shows at the next `update` or the turn's end.
         Raises: OutsideTurn.
         """
         turn = context.turn()
@@ -101,11 +116,16 @@ class Message:
             raise TypeError(f"a token is a string, not {type(token).__name__}")
         if not self._shown and not turn.is_over:
             await self._start(turn)
-        self.content += token
+        if is_sequence:
+            self.content = ""
+        self._pieces.append(token)
         if turn.is_over:
             return  # it is shown by `send`
-        if self._open:
-            await turn.stream(self.id, token)
+        if self._open and is_sequence:
+            await turn.emit([self._updated()], size=len(token))
+        elif self._open:
+            if turn.stream(self.id, token):
+                await turn.room()
         else:
             turn.opened(self.id, self._updated())
 
@@ -132,6 +152,13 @@ class Message:
         await self._named(turn)
         await turn.emit([events.message_removed(self.id)])
 
+    async def remove_actions(self) -> None:
+        """Take its buttons away. Raises: OutsideTurn."""
+        self.actions = []
+        if self._shown:
+            turn = context.turn()
+            await turn.emit(await self._attachments(turn))
+
     async def _push(self, turn: Turn) -> None:
         """Show it outside the turn that started this code, and that has ended meanwhile."""
         if self._shown:
@@ -151,8 +178,8 @@ class Message:
         start = events.text_start(self.id, name=name, metadata=self._metadata())
         turn.opened(self.id, events.text_end(self.id))
         await turn.emit([start, *attached], size=_size(attached))
-        if self.content:
-            await turn.stream(self.id, self.content)
+        if self.content and turn.stream(self.id, self.content):
+            await turn.room()
 
     async def _close(self, turn: Turn) -> None:
         attached = await self._attachments(turn)

@@ -1,4 +1,4 @@
-"""Small records that authors give and get: users, profiles, starters, feedback."""
+"""Small records that authors give and get: users, connections, profiles, starters, feedback."""
 
 from __future__ import annotations
 
@@ -69,6 +69,14 @@ class ChatProfile:
             default=self.default,
             starters=starters,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One connection of a client: `id` is its own, `client` is the tab's or program's, the same when it comes back."""
+
+    id: str
+    client: str
 
 
 @dataclass(frozen=True, slots=True)

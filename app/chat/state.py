@@ -31,7 +31,7 @@ class SharedState(Generic[M]):
     @property
     def value(self) -> M:
         """The state as it is now, the model's defaults at first. Change it in a `change` block."""
-        kept = context.turn().state.get(KEY)
+        kept = context.running().state.get(KEY)
         return self._model() if kept is None else self._model.model_validate(kept)
 
     @asynccontextmanager
@@ -43,11 +43,11 @@ class SharedState(Generic[M]):
         """
         value = self.value
         yield value
-        await self._put(context.turn(), self._model.model_validate(value.model_dump()))
+        await self._put(context.running(), self._model.model_validate(value.model_dump()))
 
     async def set(self, value: M) -> None:
         """Put another value in its place. Raises: ValueError if it is too large."""
-        await self._put(context.turn(), value)
+        await self._put(context.running(), value)
 
     async def _put(self, turn: Turn, value: M) -> None:
         after = value.model_dump(mode="json")

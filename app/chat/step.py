@@ -160,11 +160,12 @@ class Step:
         await self._show(self._turn or context.turn(), "running" if running else ended)
 
     async def remove(self) -> None:
-        """Take the step out of the conversation. Raises: OutsideTurn."""
-        turn = self._turn or context.turn()
+        """Take the step out of the conversation, in its turn or a later one. Raises: OutsideTurn."""
+        turn = context.turn()
         if self._view is None:
             return
-        last = [self._view.closing()] if self._status == "running" else []
+        is_open = self._status == "running" and turn is self._turn  # its turn's end has closed it otherwise
+        last = [self._view.closing()] if is_open else []
         self._status = "cancelled"
         turn.closed(self.id)
         await turn.emit([*last, *(events.message_removed(id_) for id_ in self._view.ids())])
@@ -208,7 +209,10 @@ class Step:
         except TypeError as error:
             words = f"step {self.name!r} is durable and its input is not JSON ({error}): give it a key="
             raise TypeError(words) from None
-        return turn.steps.finished(self._key)
+        kept = turn.steps.finished(self._key)
+        if kept is None:
+            turn.steps.begin(self._key)
+        return kept
 
     async def _keep(self, turn: Turn) -> None:
         try:
@@ -218,8 +222,6 @@ class Step:
             await self._fail(turn, error)
             raise
         await self._show(turn, "done")
-        if turn.is_over:  # while there was no room; what is kept now would be the next turn's
-            raise OutsideTurn(f"the turn has ended: the result of step {self.name!r} can no longer be kept")
         await turn.steps.finish(self._key, self.output)
 
     async def _fail(self, turn: Turn, error: BaseException) -> None:

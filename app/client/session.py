@@ -24,10 +24,11 @@ N_BYTES = 24
 """Bytes of a frame that its number may take."""
 
 
-def connect(
+def connect(  # noqa: PLR0913  # all that a hello has, by name
     url: str = "http://127.0.0.1:8000",
     *,
     agent: str | None = None,
+    profile: str | None = None,
     session: str | None = None,
     client: str | None = None,
     since: Position | None = None,
@@ -37,18 +38,18 @@ def connect(
 ) -> Client:
     """A client of the server at `url`, for `async with`: connected inside it, and again after every loss.
 
-    Without `session` a new one is made, for `agent` or the server's default. `client` names this program run
-    to the server (8 to 64 of `[A-Za-z0-9_-]`); give it only to go on counting for an earlier run. `since` is
-    the last event that was handled before; without it all that the log holds comes first. `give_up_after` is
-    how many seconds to go on without a connection; None is for ever. `on_state` is told why a connection was
-    lost, in a few words, and with None that there is one.
+    Without `session` a new one is made, for `agent` or the server's default, with the agent's `profile` if one is
+    chosen. `client` names this program run to the server (8 to 64 of `[A-Za-z0-9_-]`); give it only to go on
+    counting for an earlier run. `since` is the last event that was handled before; without it all that the log
+    holds comes first. `give_up_after` is how many seconds to go on without a connection; None is for ever.
+    `on_state` is told why a connection was lost, in a few words, and with None that there is one.
 
     Entering raises Unreachable, at once, if there is no server; ClosedByServer if it does not take us.
 
     Raises: ConfigError if `url` is no address; ProtocolError if another argument is out of its bounds.
     """
-    members = {"client": client or secrets.token_urlsafe(16), "session": session, "agent": agent, "token": token}
-    hello = decode(orjson.dumps({"type": "hello", "since": since and since._asdict(), **members}))
+    who = {"client": client or secrets.token_urlsafe(16), "token": token, "since": since and since._asdict()}
+    hello = decode(orjson.dumps({"type": "hello", "session": session, "agent": agent, "profile": profile, **who}))
     return Client(Link(url, cast("Hello", hello), give_up_after=give_up_after, on_state=on_state))
 
 

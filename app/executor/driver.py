@@ -55,6 +55,7 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
         stepper.gr_context = driver.gr_context
         stepper.switch()
         if handover.waiting is None:
+            stepper.gr_context = None  # an idle one would keep the last turn, and all it had in hand
             idle.append(stepper)
         else:
             while (waiting := handover.waiting) is not None:
@@ -67,6 +68,7 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
                 act(value)
                 del act, value
             if len(idle) < MAX_IDLE:
+                stepper.gr_context = None
                 idle.append(stepper)
         if handover.error is not None:
             return _outcome(handover)  # type: ignore[no-any-return]  # what the coroutine returned

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from app import logs
 from app.errors import SessionEnded
-from app.gateway import greeting
+from app.gateway import greeting, presence
 from app.gateway.closing import Closing
 from app.gateway.eager import begin
 from app.gateway.follow import Follower
@@ -49,8 +49,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_authorization", "_closing", "_expires", "_follower", "_intake", "_outbox", "_queue", "_queued_bytes", "_rate",
-        "_reader", "_receive", "_room", "_send", "_session", "_site", "_taker", "_timer", "number",
+        "_authorization", "_closing", "_expires", "_follower", "_intake", "_outbox", "_presence", "_queue",
+        "_queued_bytes", "_rate", "_reader", "_receive", "_room", "_send", "_session", "_site", "_taker", "_timer",
+        "number",
     )  # fmt: skip
 
     def __init__(self, site: Site, number: int, authorization: str | None, receive: Receive, send: Send) -> None:
@@ -74,6 +75,7 @@ class Connection:
         self._session = ""
         self._follower: Follower | None = None
         self._intake: Intake | None = None
+        self._presence: presence.Presence | None = None
         self._expires: float | None = None
 
     async def run(self) -> None:
@@ -95,6 +97,8 @@ class Connection:
             self._stop_following()
             CLOSES.labels(code if code in _OURS else "client").inc()
             log.info("connection_closed", connection=self.number, session=self._session, code=code and int(code))
+            if self._presence is not None:
+                await self._presence.left()
 
     def close(self, closing: Closing) -> None:
         """Have the connection end, soon; the first to say so is heard."""
@@ -169,7 +173,7 @@ class Connection:
             raise Closing.because(error) from error
         if rest is not None:
             self._queue = deque()
-            self._taker = asyncio.create_task(self._take_all(rest, self._queue))
+            self._taker = asyncio.Task(self._take_all(rest, self._queue), loop=asyncio.get_running_loop())
 
     async def _take_all(self, rest: Awaitable[None], queue: deque[str | bytes]) -> None:
         try:
@@ -202,13 +206,16 @@ class Connection:
         store.listen(self._session, self._follower)
         since = greeting.position_of(hello)
         attachment = await store.attach(self._session, identity.user, hello.client, since)
-        greeting.check_agent(self._site, hello, attachment.agent)
+        greeting.check_agent(self._site, hello, attachment)
         self._expires = identity.expires
         self._watch_expiry()
         self._outbox.put(greeting.welcome(self._site, hello, attachment))
         self._follower.start(since, attachment.page)
         self._intake = Intake(self._site, self._session, hello.client, self._outbox.put)
         log.info("connection_attached", connection=self.number, session=self._session, user=identity.user)
+        self._presence = presence.of(self._site, attachment, hello.client)
+        if self._presence is not None:
+            await self._presence.came()
 
     # ---- ending
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 
 class Directory(Protocol):
@@ -17,6 +17,9 @@ class Directory(Protocol):
 
     def starts(self, agent: str) -> bool:
         """Whether the agent has something to run at the start of a session."""
+
+    def hears(self, agent: str, hook: Literal["connect", "disconnect"]) -> bool:
+        """Whether the agent has something to run when a connection comes, or goes."""
 
     def describe(self) -> list[dict[str, str]]:
         """`name` and `description` of each agent, by name."""

@@ -8,8 +8,6 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from starlette.routing import WebSocketRoute
-
 from app import logs
 from app.gateway.auth import Authenticator
 from app.gateway.closing import BUSY_AFTER_MS, Closing
@@ -72,10 +70,6 @@ class Endpoint:
         self._sweeper: asyncio.Task[None] | None = None
         self._left = asyncio.Event()
         self._draining = False
-
-    def route(self, path: str) -> WebSocketRoute:
-        """The route of this endpoint: an ASGI application, without dependency injection for each connection."""
-        return WebSocketRoute(path, self)
 
     @property
     def connections(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 
 from app.errors import ProtocolError
@@ -20,6 +21,9 @@ SESSION_BYTES = 18
 TURN_BYTES = 12
 """Random bytes of a turn's id."""
 
+MAX_WORDS = 2_000
+"""Characters of a refusal that lists what there is."""
+
 
 def first(raw: str | bytes) -> Hello:
     """The hello that a connection has to begin with. Raises: ProtocolError."""
@@ -37,25 +41,46 @@ def position_of(hello: Hello) -> Position:
 async def new_session(site: Site, hello: Hello, user: str) -> str:
     """Make a session for the agent of a hello.
 
-    Raises: Closing if there is no such agent; TooManySessions, StoreFull, StoreUnavailable.
+    Raises: Closing if there is no such agent or profile; TooManySessions, StoreFull, StoreUnavailable.
     """
     agent = hello.agent or site.directory.default
     if agent is None:
         raise _no_agent("this server has no agents")
     if not site.directory.has(agent):
         raise _no_agent(f"this server has no agent {agent}")
+    profile = await _profile(site, hello, agent, user)
     session = secrets.token_urlsafe(SESSION_BYTES)
     start = secrets.token_urlsafe(TURN_BYTES) if site.directory.starts(agent) else ""
-    await site.store.create(session, user, agent, start)
+    await site.store.create(session, user, agent, start, profile)
     return session
 
 
-def check_agent(site: Site, hello: Hello, agent: str) -> None:
-    """Make sure that a session's agent is here and is the one that was asked for. Raises: Closing."""
+async def _profile(site: Site, hello: Hello, agent: str, user: str) -> str:
+    """The profile of a new session: the one that was asked for, or else the agent's default, or none.
+
+    Raises: Closing if it is not offered to this user; what the agent raises.
+    """
+    # in a task of its own: the time an agent has to answer is kept by cancelling the task that asks it
+    offered = await asyncio.create_task(site.directory.profiles(agent, user))
+    if hello.profile is None:
+        return next((each["name"] for each in offered if each.get("default")), "")
+    names = [each["name"] for each in offered]
+    if hello.profile not in names:
+        known = f"only {', '.join(names)}" if names else "nor any other"
+        raise _no_profile(f"the agent {agent} offers no profile {hello.profile}, {known}"[:MAX_WORDS])
+    return hello.profile
+
+
+def check_agent(site: Site, hello: Hello, attachment: Attachment) -> None:
+    """Make sure that a session's agent is here, and that it and the profile are those asked for. Raises: Closing."""
+    agent, profile = attachment.agent, attachment.profile
     if not site.directory.has(agent):
         raise _no_agent(f"the session is with the agent {agent}, which this server does not have")
     if hello.agent not in {None, agent}:
         raise _no_agent(f"the session is with the agent {agent}, not {hello.agent}")
+    if hello.profile not in {None, profile}:
+        has = f"the profile {profile}" if profile else "no profile"
+        raise _no_profile(f"the session has {has}, not {hello.profile}: a profile is chosen for a new session")
 
 
 def welcome(site: Site, hello: Hello, attachment: Attachment) -> bytes:
@@ -77,3 +102,7 @@ def welcome(site: Site, hello: Hello, attachment: Attachment) -> bytes:
 
 def _no_agent(message: str) -> Closing:
     return Closing.error(CloseCode.NOT_FOUND, "no_such_agent", message)
+
+
+def _no_profile(message: str) -> Closing:
+    return Closing.error(CloseCode.NOT_FOUND, "no_such_profile", message)

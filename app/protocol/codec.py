@@ -13,6 +13,7 @@ from app.errors import ProtocolError
 from app.protocol.events import Event
 from app.protocol.frames import MAX_NUMBER, MAX_OUT_BYTES, Position, ServerFrame, Wire
 from app.protocol.inputs import ClientFrame, Counted, Durable, Hello, MessageInput, Ping
+from app.protocol.presence import Connected, Disconnected, Presence
 from app.protocol.pushes import Push
 from app.protocol.values import MAX_BUILT_DEPTH, MAX_DEPTH, MAX_VALUE_BYTES, too_deep
 
@@ -20,6 +21,10 @@ SMALL = 32 * 1024
 """Bytes of a frame whose values cannot pass MAX_VALUE_BYTES: written anew they grow less than fivefold (`1e15`)."""
 FRAME_DEPTH = 8
 """Levels that a server's frame puts around what it carries."""
+
+
+Kept = Durable | Push | Presence
+"""Every input that an inbox holds."""
 
 
 class Packed(NamedTuple):
@@ -66,7 +71,7 @@ def decode_push(raw: bytes) -> Push:
     return push
 
 
-def body_of(frame: Durable | Push) -> bytes:
+def body_of(frame: Kept) -> bytes:
     """What is kept of an input: canonical JSON without `n`, the same bytes for the same members in any order."""
     members = frame.wire()
     del members["n"]
@@ -78,10 +83,10 @@ def checksum(body: bytes) -> str:
     return blake2b(body, digest_size=8).hexdigest()
 
 
-def input_from(body: bytes) -> Durable | Push:
+def input_from(body: bytes) -> Kept:
     """The input that `body_of` made `body` from; its `n` is 0. Raises: ProtocolError if it is none."""
     members, _ = _parse(body, MAX_DEPTH)
-    frame: Durable | Push = _validate(_model(members, _KEPT, None), members, None)
+    frame: Kept = _validate(_model(members, _KEPT, None), members, None)
     return frame
 
 
@@ -221,7 +226,7 @@ def _by_type(union: Any) -> dict[str, type[Wire]]:
 
 
 _DURABLE = _by_type(Durable)
-_KEPT: dict[str, type[Wire]] = {**_DURABLE, "push": Push}
+_KEPT: dict[str, type[Wire]] = {**_DURABLE, "push": Push, "connect": Connected, "disconnect": Disconnected}
 _CLIENT: dict[str, type[Wire]] = {"hello": Hello, **_DURABLE, "ping": Ping}
 _SERVER = _by_type(ServerFrame)
 _UNIONS = frozenset({"content", "source"})

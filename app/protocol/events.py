@@ -35,6 +35,8 @@ MAX_DELTA = 32 * 1024
 """Characters of one piece of text; as JSON a character takes 6 bytes at most."""
 MAX_STATE_BYTES = 128 * 1024
 """JSON bytes of the shared state."""
+MAX_FORM_BYTES = 40 * 1024
+"""JSON bytes of the settings form with its values: it stands in every snapshot."""
 MAX_ASK_BYTES = 32 * 1024
 """JSON bytes of one ask."""
 MAX_SUPERSEDED = 1000
@@ -252,13 +254,18 @@ def element(element_id: str, value: Mapping[str, Any], message_id: str | None = 
     return _custom("element", {**value, "id": element_id, **of})
 
 
+def element_removed(element_id: str) -> Event:
+    """An element is gone, wherever it stood."""
+    return _custom("element_removed", {"id": element_id})
+
+
 def settings_form(value: Mapping[str, Any]) -> Event:
-    """The settings form. Raises: ValueError if it is too large."""
-    return _custom("settings", value)
+    """The settings form, in the place of the one before. Raises: ValueError if it is over MAX_FORM_BYTES."""
+    return _custom("settings", value, MAX_FORM_BYTES)
 
 
 def toast(message: str, kind: str = "info") -> Event:
-    """A short notice. Raises: ValueError if it is too large."""
+    """A short notice that passes: nothing keeps it. Raises: ValueError if it is too large."""
     return _custom("toast", {"message": clean(message), "type": kind})
 
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import orjson
 
-from app.protocol import events
-from app.protocol.events import MAX_STATE_BYTES, MAX_SUPERSEDED, Event, Patch
+from app.protocol.closers import CLOSERS, MESSAGE_KINDS
+from app.protocol.events import MAX_FORM_BYTES, MAX_STATE_BYTES, MAX_SUPERSEDED, Event, Patch
 from app.protocol.frames import MAX_OUT_BYTES, START, Events, Position
-from app.protocol.messages import Message, Messages, of_activity, of_text, of_tool_call, of_tool_result
+from app.protocol.messages import Message, Messages, of_activity, of_element, of_text, of_tool_call, of_tool_result
 from app.protocol.patch import PatchError, apply_patch
 from app.protocol.shelf import Shelf
 from app.protocol.values import size
@@ -22,8 +22,8 @@ OPEN_BYTES = 64 * 1024
 SHOWN_BYTES = 400 * 1024
 """JSON bytes of the ids that a turn has shown, so that one `superseded` can name them all."""
 SNAPSHOT_BYTES = MAX_OUT_BYTES - 16 * 1024
-"""JSON bytes of a snapshot, so that its `reset` frame fits. The state, all that is open and the newest message
-always do; older messages as far as there is room."""
+"""JSON bytes of a snapshot, so that its `reset` frame fits. The state, the settings form, all that is open and
+the newest message always do; older messages as far as there is room."""
 
 
 class _Turn(NamedTuple):
@@ -37,8 +37,8 @@ class _Turn(NamedTuple):
 class Fold:
     """A log, folded: feed it the frames in order. How the log was cut into frames and sittings makes no difference.
 
-    Bounded by MAX_MESSAGES, MESSAGES_BYTES, MAX_OPEN, OPEN_BYTES and MAX_STATE_BYTES. What is past a bound goes,
-    oldest first and what is still open last, and `truncated` says so for good.
+    Bounded by MAX_MESSAGES, MESSAGES_BYTES, MAX_OPEN, OPEN_BYTES, MAX_STATE_BYTES and MAX_FORM_BYTES. What is past a
+    bound goes, oldest first and what is still open last, and `truncated` says so for good.
     """
 
     def __init__(self) -> None:
@@ -50,6 +50,7 @@ class Fold:
         self._open: Shelf[tuple[str, str]] = Shelf(MAX_OPEN, OPEN_BYTES)
         self._messages = Messages(self._is_open)
         self._state: Any = None
+        self._form: Event | None = None
         self._cut = False
 
     @property
@@ -75,6 +76,8 @@ class Fold:
         """The `snapshot` of a `reset` frame, at most SNAPSHOT_BYTES. It is a view: encode it before applying more."""
         turns = [{"kind": "turn", "id": id_, "attempt": turn.attempt} for id_, turn in self._turns.items()]
         rest = {"state": self._state, "open": [*turns, *self._open]}
+        if self._form is not None:
+            rest["settings"] = self._form
         room = SNAPSHOT_BYTES - size(rest)
         messages: list[Message] = []
         truncated = self.truncated
@@ -97,7 +100,7 @@ class Fold:
     def closing_events(self) -> list[Event]:
         """What ends every text, tool call, step and ask that a running turn has open, last begun first."""
         ours = [thing for thing in self._open if thing["turn"] in self._turns]
-        return [_CLOSERS[thing["kind"]](thing["id"]) for thing in reversed(ours)]
+        return [CLOSERS[thing["kind"]](thing["id"]) for thing in reversed(ours)]
 
     def dump(self) -> bytes:
         """All of it, as JSON for `load`."""
@@ -107,6 +110,7 @@ class Fold:
             "open": list(self._open),
             "messages": list(self._messages),
             "state": self._state,
+            "settings": self._form,
             "truncated": self.truncated,
         }
         return orjson.dumps(members)
@@ -133,6 +137,7 @@ class Fold:
         for message in members["messages"]:
             self._messages.put(message["id"], message)
         self._state, self._cut = members["state"], members["truncated"]
+        self._form = members.get("settings")  # folds that were kept before there were forms have none
 
     def _fold(self, event: Event) -> None:
         if event["type"] == "CUSTOM":
@@ -170,7 +175,7 @@ class Fold:
         self._open.drop((kind, id_))
 
     def _is_open(self, message_id: str) -> bool:
-        return any((kind, message_id) in self._open for kind in _MESSAGE_KINDS)
+        return any((kind, message_id) in self._open for kind in MESSAGE_KINDS)
 
     def _ask(self, value: Event) -> None:
         self._begin("ask", value["id"], value=value)
@@ -182,7 +187,7 @@ class Fold:
 
     def _add(self, kind: str, message: Message) -> None:
         """Keep a message, open as `kind` or not; what another one had open under its id is not any more."""
-        for other in _MESSAGE_KINDS:
+        for other in MESSAGE_KINDS:
             if other != kind:
                 self._end(other, message["id"])
         if kind:
@@ -212,7 +217,7 @@ class Fold:
 
     def _remove(self, id_: str) -> None:
         self._messages.drop(id_)
-        for kind in _MESSAGE_KINDS:
+        for kind in MESSAGE_KINDS:
             self._end(kind, id_)
         for turn in self._turns.values():
             turn.shown.drop(id_)
@@ -225,8 +230,23 @@ class Fold:
         self._messages.set_actions(value["messageId"], value["actions"])
 
     def _element(self, value: Event) -> None:
-        if "messageId" in value:
-            self._messages.set_element(value["messageId"], value)
+        self._messages.drop_element(value["id"], but=value.get("messageId", ""))
+        if "messageId" not in value:
+            self._show(value["id"])
+            self._add("", of_element(value))
+            return
+        if self._is_element(value["id"]):
+            self._remove(value["id"])
+        self._messages.set_element(value["messageId"], value)
+
+    def _element_removed(self, value: Event) -> None:
+        self._messages.drop_element(value["id"])
+        if self._is_element(value["id"]):
+            self._remove(value["id"])
+
+    def _is_element(self, id_: str) -> bool:
+        message = self._messages.get(id_)
+        return message is not None and message.get("activityType") == "element"
 
     # ---- tool calls and activities: messages too
 
@@ -261,7 +281,13 @@ class Fold:
         is_running = message["activityType"] == "step" and message["content"].get("status") == "running"
         self._add("step" if is_running else "", message)
 
-    # ---- shared state
+    # ---- the settings form and the shared state
+
+    def _settings(self, form: Event) -> None:
+        if size(form) <= MAX_FORM_BYTES:
+            self._form = form
+        else:
+            self._cut = True
 
     def _state_snapshot(self, event: Event) -> None:
         self._keep_state(event["snapshot"])
@@ -299,6 +325,8 @@ class Fold:
         "parley.ask_resolved": _ask_resolved,
         "parley.actions": _actions,
         "parley.element": _element,
+        "parley.element_removed": _element_removed,
+        "parley.settings": _settings,
     }
 
 
@@ -307,17 +335,3 @@ def _patched(document: Any, patch: Patch) -> Any:
         return apply_patch(document, patch)
     except PatchError:  # nor does it apply at a client
         return document
-
-
-def _close_step(id_: str) -> Event:
-    return events.activity_delta(id_, "step", [{"op": "add", "path": "/status", "value": "cancelled"}])
-
-
-_MESSAGE_KINDS = ("text", "tool_call", "step")
-"""What can be open under a message's id; an ask has an id of its own kind."""
-_CLOSERS: dict[str, Callable[[str], Event]] = {
-    "text": events.text_end,
-    "tool_call": events.tool_call_end,
-    "step": _close_step,
-    "ask": lambda id_: events.ask_resolved(id_, "cancelled"),
-}

@@ -106,6 +106,8 @@ class Snapshot(Wire):
     """The shared state; null if there is none, or if it was too large."""
     open: list[dict[str, Any]]
     """What has begun and not ended: `{kind, id, …}`, kind being turn, text, tool_call, step or ask."""
+    settings: dict[str, Any] | None = None
+    """The settings form as it was last shown; absent if there is none."""
     truncated: bool
     """Whether older messages, or parts of large ones, are missing."""
 

@@ -47,12 +47,17 @@ class Messages(Shelf[str]):
         self.grown(id_, got)
 
     def update(self, id_: str, fields: dict[str, Any]) -> None:
-        """Change a text message: `content`, `name`, `metadata`, and all other fields within `metadata.parley`."""
+        """Change a text message: `content`, `name`, `metadata`, and all other fields within `metadata.parley`.
+
+        Other metadata leave the message its buttons and elements.
+        """
         message = self.get(id_)
         if message is None or not isinstance(message.get("content"), str):
             return
         own: Message = {name: fields[name] for name in ("content", "name", "metadata") if name in fields}
-        self.add(_annotated({**message, **own}, {name: fields[name] for name in fields if name not in own}))
+        had = parley_of(message.get("metadata"))
+        stays = {name: had[name] for name in ("actions", "elements") if name in had}
+        self.add(_annotated({**message, **own}, stays | {name: fields[name] for name in fields if name not in own}))
 
     def set_actions(self, id_: str, actions: list[Any]) -> None:
         """Give a message its buttons."""
@@ -64,11 +69,18 @@ class Messages(Shelf[str]):
         """Give a message an element, in place of the one with its id."""
         message = self.get(id_)
         if message is not None:
-            had = parley_of(message.get("metadata")).get("elements")
-            elements = list(had) if isinstance(had, list) else []
+            elements = list(_elements(message))
             place = next((at for at, other in enumerate(elements) if _is(other, element["id"])), len(elements))
             elements[place : place + 1] = [element]
             self.add(_annotated(message, {"elements": elements}))
+
+    def drop_element(self, element_id: str, but: str = "") -> None:
+        """Take an element from whichever message has it, other than the message `but`."""
+        for message in list(self):
+            elements = _elements(message) if message["id"] != but else []
+            left = [element for element in elements if not _is(element, element_id)]
+            if len(left) < len(elements):
+                self.add(_annotated(message, {"elements": left}))
 
 
 def of_text(event: Event) -> Message:
@@ -97,6 +109,17 @@ def of_activity(event: Event) -> Message:
     """The message that an ACTIVITY_SNAPSHOT is."""
     activity_type, content = event["activityType"], event["content"]
     return {"id": event["messageId"], "role": "activity", "activityType": activity_type, "content": content}
+
+
+def of_element(element: dict[str, Any]) -> Message:
+    """The message that an element is which stands under none."""
+    return {"id": element["id"], "role": "activity", "activityType": "element", "content": element}
+
+
+def _elements(message: Message) -> list[Any]:
+    """The elements under a message."""
+    found = parley_of(message.get("metadata")).get("elements")
+    return found if isinstance(found, list) else []
 
 
 def _annotated(message: Message, ours: dict[str, Any]) -> Message:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from app.errors import OutsideTurn
 from app.protocol import events
 from app.protocol.events import Event
 from app.protocol.inputs import AnswerInput
@@ -27,6 +28,7 @@ class Asking:
         self._clock = clock
         self._keys = Keys()
         self._waiting = 0
+        self._is_over = False
 
     async def ask(
         self,
@@ -41,8 +43,11 @@ class Asking:
     ) -> Resolution:
         """Ask, wait for the store to have it, then for its end; `timeout` is seconds, from the first attempt on.
 
-        Raises: ValueError if it is too large or too many wait; CancelledError with the turn; Fenced, Regressed.
+        None ever waits beyond the turn's end, which cancels it. Raises: ValueError if it is too large or too many wait;
+        OutsideTurn; CancelledError with the turn; Fenced, Regressed.
         """
+        if self._is_over:
+            raise OutsideTurn("the turn has ended: nothing can be asked in it any more")
         if self._waiting >= MOST_OPEN:
             raise ValueError(f"{self._waiting} asks of this turn wait for an answer, as many as are allowed")
         key = self._keys.of("key", key) if key else self._keys.of(kind, prompt, options)
@@ -70,6 +75,13 @@ class Asking:
             return True
         self._resolve(ask, ask.ended.result())
         return True
+
+    def close(self) -> None:
+        """The turn is ending: what a task of it still asks is cancelled."""
+        self._is_over = True
+        for ask in self._asks.waiting():
+            ask.ended.set_result(Resolution("cancelled"))
+            self._emit([events.ask_resolved(ask.id, "cancelled")])
 
     async def _resolved(self, ask: Ask) -> Resolution:
         self._asks.open(ask)

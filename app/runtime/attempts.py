@@ -27,6 +27,10 @@ NO_MESSAGE = Outcome("rejected", "there is no such message of yours to edit")
 NO_HANDLER = Outcome("handler_error", "this agent has no handler for this input")
 
 
+_NO_FOLD = Fold()
+"""For an attempt that needs nothing of what was before; never fed."""
+
+
 class Attempts:
     """Makes and runs the attempts of one lease. `resumed` is whether `on_chat_resume` has nothing to do in it."""
 
@@ -48,7 +52,7 @@ class Attempts:
         self._settings = settings
         self._emitter = emitter
         self._state = state
-        self._session = Session(claim.session, claim.user, claim.agent)
+        self._session = Session(claim.session, claim.user, claim.agent, claim.profile or None)
         self._claimed_at = asyncio.get_running_loop().time()
 
     def turn(self, turn_id: str, body: bytes, *, again: bool) -> Turn:
@@ -61,7 +65,7 @@ class Attempts:
         resume = None if self.resumed else self._agent.hooks.get("chat_resume")
         self.resumed = True
         edit = turn.body if isinstance(turn.body, EditInput) and not again else None
-        fold = await fold_all(self._store, self._claim.session) if again or resume or edit else Fold()
+        fold = await fold_all(self._store, self._claim.session) if again or resume or edit else _NO_FOLD
         edited = editing(edit, fold) if edit else []
         if edited is None:
             self._emitter.emit(turn.id, turn.attempt, opening(turn))

@@ -20,3 +20,11 @@ def turn() -> Turn:
     if found is None:
         raise OutsideTurn("this works only inside a turn: in a handler, or in what it calls or starts")
     return found
+
+
+def running() -> Turn:
+    """The current turn, which has not ended: a task that outlived it has no part in it. Raises: OutsideTurn."""
+    found = turn()
+    if found.is_over:
+        raise OutsideTurn("the turn has ended: what belongs to it can no longer be used or changed")
+    return found

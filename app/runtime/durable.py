@@ -6,7 +6,7 @@ Each is known by a key: the author's own, or a digest of its name and arguments 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from app.errors import OutsideTurn
 from app.protocol import events
 from app.protocol.events import AskStatus, Event
 from app.protocol.inputs import AnswerInput
@@ -27,7 +28,7 @@ class Keys:
     """Gives the same keys to the same things in every attempt, as long as they come in the same order."""
 
     def __init__(self) -> None:
-        self._seen: Counter[str] = Counter()
+        self._seen: defaultdict[str, int] = defaultdict(int)
 
     def of(self, *named: Any) -> str:
         """The key of one more thing with these names and arguments. Raises: TypeError if they are not JSON."""
@@ -103,6 +104,10 @@ class Asks:
         """It waits no more."""
         self._open.pop(ask.id, None)
 
+    def waiting(self) -> list[Ask]:
+        """Those that wait."""
+        return [ask for ask in self._open.values() if not ask.ended.done()]
+
     def find(self, ask_id: str) -> Ask | None:
         """The open ask of this id."""
         ask = self._open.get(ask_id)
@@ -121,6 +126,14 @@ class Asks:
         return None
 
 
+MOST_STEPS = 1_000
+"""Durable steps of a turn, in all its attempts."""
+
+STEPS_BYTES = 16 * 1024 * 1024
+"""JSON bytes of the results of a turn's durable steps, past which no further one is begun: a worker that takes the
+session over reads all of them at once."""
+
+
 class DurableSteps:
     """The durable steps of one attempt. `kept` is what earlier attempts finished, by key."""
 
@@ -128,6 +141,9 @@ class DurableSteps:
         self._emitter = emitter
         self._kept = kept
         self._keys = Keys()
+        self._begun = set(kept)
+        self._bytes = sum(map(len, kept.values()))
+        self._is_over = False
 
     def key(self, name: str, arguments: Any, key: str | None = None) -> str:
         """The key of one more step. Raises: TypeError if its arguments are not JSON and there is no `key`."""
@@ -138,11 +154,37 @@ class DurableSteps:
         kept = self._kept.get(key)
         return None if kept is None else (orjson.loads(kept),)
 
+    def begin(self, key: str) -> None:
+        """A step that no attempt has finished is about to be done. Raises: ValueError if the turn has its fill."""
+        full = ""
+        if len(self._begun) >= MOST_STEPS:
+            full = f"a turn has at most {MOST_STEPS} durable steps: do several things in one step"
+        elif self._bytes >= STEPS_BYTES:
+            words = f"the results of this turn's durable steps have {self._bytes} bytes, at most {STEPS_BYTES}"
+            full = f"{words}: keep them elsewhere and return where"
+        if full:
+            self._keys.free(key)
+            raise ValueError(full)
+        self._begun.add(key)
+
     def failed(self, key: str) -> None:
         """A step did not finish: a retry in this attempt is the same step, and has its key."""
+        self._begun.discard(key)
         self._keys.free(key)
 
     async def finish(self, key: str, result: Any) -> None:
-        """Keep a step's result, and wait until the store has it. Raises: TypeError if it is not JSON."""
-        self._emitter.note_step(key, orjson.dumps(result))
+        """Keep a step's result, and wait until the store has it.
+
+        Raises: TypeError if it is not JSON; OutsideTurn if the turn has ended: what is kept then would be the next
+        turn's.
+        """
+        if self._is_over:
+            raise OutsideTurn("the turn has ended: the result of a durable step can no longer be kept")
+        encoded = orjson.dumps(result)
+        self._bytes += len(encoded)
+        self._emitter.note_step(key, encoded)
         await self._emitter.flush()
+
+    def close(self) -> None:
+        """The turn has ended: keep nothing more."""
+        self._is_over = True

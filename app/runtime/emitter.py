@@ -99,15 +99,23 @@ class Emitter:
         """Whether the log is past its bound; the next append that keeps the lease folds it."""
         return self.head.seq - self._floor.seq > self._keep_events or self._log_bytes > self._keep_bytes
 
-    def emit(self, turn: str | None, attempt: int, new: Sequence[Event], size: int = 256) -> None:
-        """Enqueue events. `size` is about how many bytes they take."""
+    def emit(self, turn: str | None, attempt: int, new: Sequence[Event], size: int = 256) -> bool:
+        """Enqueue events, of about `size` bytes. Answers whether `room` is to be awaited by whoever can."""
         self._segment(turn, attempt).add(new)
-        self._count(size)
+        return self._count(size)
 
     def start(self, turn: str, attempt: int, new: Sequence[Event]) -> None:
-        """Enqueue the events that begin an attempt; the store takes note of it with their append."""
+        """Enqueue the events that begin an attempt; the store takes note of it with their append.
+
+        They wait for `hurry`: a handler that is done at once needs no append before its last one.
+        """
         self._started = (turn, attempt)
-        self.emit(turn, attempt, new)
+        self._segment(turn, attempt).add(new)
+
+    def hurry(self) -> None:
+        """Append what waits as soon as what is ready to run has run."""
+        if self._pump is None and self._soon is None and not self._held:
+            self._soon = asyncio.get_running_loop().call_soon(self._begin)
 
     def settle(self, index: int) -> None:
         """Have an input leave the inbox with the append of what was emitted for it."""
@@ -121,18 +129,17 @@ class Emitter:
         """Have the next append keep the result of a durable step of the running turn."""
         self._steps[key] = result
 
-    def stream(self, turn: str, attempt: int, message_id: str, delta: str) -> None:
-        """Enqueue a piece of a message's text; neighbouring pieces become one event."""
+    def stream(self, turn: str, attempt: int, message_id: str, delta: str) -> bool:
+        """Enqueue a piece of a message's text; neighbouring pieces become one event. Answers as `emit` does."""
         self._segment(turn, attempt).stream(message_id, delta)
-        self._count(len(delta))
+        return self._count(len(delta))
 
     async def room(self) -> None:
-        """Wait while too much waits for the store. Also lets the loop go round now and then."""
-        self._emits += 1
-        if not self._room.is_set():
-            await self._room.wait()
-        elif self._emits % YIELD_EVERY == 0:
+        """Wait while too much waits for the store; else let the loop go round."""
+        if self._room.is_set():
             await asyncio.sleep(0)
+        else:
+            await self._room.wait()
 
     async def flush(self) -> None:
         """Wait until the store has all that was emitted so far. Raises: Fenced, Regressed."""
@@ -186,8 +193,9 @@ class Emitter:
             self._lost(failure)
 
     async def close(self) -> None:
-        """Let go of the pump."""
+        """Let go of the pump, and of the runner, which leads here."""
         self._unschedule()
+        self._lost = _nobody
         if self._pump is not None:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
@@ -203,15 +211,18 @@ class Emitter:
         self._segments.append(segment)
         return segment
 
-    def _count(self, size: int) -> None:
+    def _count(self, size: int) -> bool:
         if self.failure is not None:
             self._segments.clear()
-            return
+            return False
         self._bytes += size
+        self._emits += 1
+        if self._pump is None:
+            self.hurry()
         if self._bytes > BUFFER_BYTES:
             self._room.clear()
-        if self._pump is None and self._soon is None and not self._held:
-            self._soon = asyncio.get_running_loop().call_soon(self._begin)
+            return True
+        return self._emits % YIELD_EVERY == 0
 
     def _begin(self) -> None:
         self._soon = None
@@ -283,3 +294,7 @@ class Emitter:
         except StoreError as error:
             self.drop(error)
             raise
+
+
+def _nobody(_: StoreError) -> None:
+    """Who is told once the runner has gone."""

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from app import logs
 from app.errors import StoreError
@@ -17,7 +18,7 @@ from app.runtime.attempts import CANCELLED, ENDING, INTERRUPTED, NO_HANDLER, REJ
 from app.runtime.emitter import Emitter
 from app.runtime.familiar import Familiar
 from app.runtime.registry import Agent, Hook
-from app.runtime.state import SessionState
+from app.runtime.state import SessionState, given
 from app.runtime.turn import Outcome, Turn
 from app.settings import Settings
 from app.store.base import Batch, Claim, Inbox, Input
@@ -29,6 +30,9 @@ HOOKS = {"start": "chat_start", "edit": "message"}
 
 SPOKEN = frozenset({"message", "edit"})
 """Inputs to which the agent's policy applies: what a user says, and not what a button or a start is."""
+
+REST_SECONDS = 30.0
+"""After how long an owner that keeps its lease for values of its own looks whether anybody is still attached."""
 
 Keep = Callable[["asyncio.Task[None]"], None]
 """Takes a task nobody waits for any more."""
@@ -54,7 +58,8 @@ class Runner:
             keep=(settings.log_events, settings.log_bytes),
             lost=self._lost,
         )
-        self._state = SessionState(claim.state, familiar.local(claim), settings.state_bytes)
+        kept = {**given(claim), **claim.state}
+        self._state = SessionState(claim.session, kept, familiar.local(claim), settings.state_bytes)
         self._queue: deque[Input] = deque()
         self._seen = 0
         self._controls: list[int] = []
@@ -69,6 +74,7 @@ class Runner:
         self._doing = ""
         self._reading: asyncio.Task[None] | None = None
         self._unread = False
+        self._news = asyncio.Event()
 
     async def run(self) -> None:
         """Run all there is to run, and give the lease up. Raises: Fenced, Regressed when it was lost before."""
@@ -92,6 +98,7 @@ class Runner:
     def drain(self) -> None:
         """Take no further turn; hand the session over after the running one."""
         self._draining = True
+        self._news.set()
 
     async def hand_over(self) -> None:
         """Give the session up at once, its turn unfinished, for another worker to run as its next attempt."""
@@ -119,6 +126,7 @@ class Runner:
             self._reading = None
 
     def _take(self, inputs: list[Input]) -> None:
+        self._news.set()
         for new in inputs:
             if new.index > self._seen:
                 self._seen = new.index
@@ -197,8 +205,22 @@ class Runner:
             await self._do(self._queue.popleft())
         elif self._ending:
             await self._end()
-        else:
-            await self._commit(Batch(release=True, finished=bool(self._unfinished)))
+        elif not (self._rests and await self._hears_of_something()):
+            await self._commit(Batch(release=True, unattended=self._rests, finished=bool(self._unfinished)))
+
+    @property
+    def _rests(self) -> bool:
+        """Whether the lease is kept while somebody is attached: it holds values that are on this worker only."""
+        return bool(self._state.local) and not self._draining
+
+    async def _hears_of_something(self) -> bool:
+        """Rest until there is something new; False if it is time to see whether everybody has left."""
+        self._news.clear()
+        if not (self._controls or self._emitter.failure):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REST_SECONDS):
+                    await self._news.wait()
+        return self._news.is_set()
 
     async def _do(self, todo: Input) -> None:
         self._doing = todo.kind
@@ -228,6 +250,7 @@ class Runner:
         self._unfinished = ""
         batch = Batch(finished=True, done=[todo.index], state=changes)
         batch.release = not (self._queue or self._ending or self._draining)
+        batch.unattended = self._rests
         await self._commit(batch)
 
     async def _commit(self, batch: Batch) -> None:
@@ -256,6 +279,7 @@ class Runner:
     def _lost(self, failure: StoreError) -> None:
         LEASES_LOST.labels(type(failure).__name__.lower()).inc()
         log.warning("lease_lost", session=self.claim.session, reason=type(failure).__name__)
+        self._news.set()
         if self._turn is not None:
             self._turn.forget()
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from app import logs
 from app.errors import SessionStateError
 from app.protocol.values import clean
+from app.store.base import Claim
 
 log = logs.get(__name__)
 
@@ -23,6 +24,15 @@ MAX_KEY = 256
 """Characters of a key."""
 
 
+PROFILE = "chat_profile"
+"""The session's value that holds the profile that the user chose; Chainlit's name for it."""
+
+
+def given(claim: Claim) -> dict[str, bytes]:
+    """The values that a session has from its beginning."""
+    return {PROFILE: _JSON + orjson.dumps(claim.profile)} if claim.profile else {}
+
+
 class SessionState(MutableMapping[str, Any]):
     """The values of `user_session`.
 
@@ -30,7 +40,8 @@ class SessionState(MutableMapping[str, Any]):
     encoded again when the changes are asked for. `local` holds what JSON cannot; it stays on this worker.
     """
 
-    def __init__(self, kept: Mapping[str, bytes], local: dict[str, Any], limit: int) -> None:
+    def __init__(self, session: str, kept: Mapping[str, bytes], local: dict[str, Any], limit: int) -> None:
+        self._session = session
         self._kept = dict(kept)
         self._values: dict[str, Any] = {}
         self._removed: set[str] = set()
@@ -92,6 +103,7 @@ class SessionState(MutableMapping[str, Any]):
         for name, value in changes.items():
             if value is None:
                 self._kept.pop(name, None)
+                self.local.pop(name, None)
                 self._removed.discard(name)
             else:
                 self._kept[name] = value
@@ -109,7 +121,9 @@ class SessionState(MutableMapping[str, Any]):
             self.local.pop(name, None)
         except (TypeError, ValueError):
             if name not in self.local:
-                log.warning("state_kept_on_this_worker_only", key=name, type=type(value).__name__)
+                log.warning(
+                    "state_kept_on_this_worker_only", session=self._session, key=name, type=type(value).__name__
+                )
             self.local[name] = value
             return _LOCAL
         return _JSON + encoded

@@ -131,7 +131,8 @@ class Supervisor:
     # ---- inside
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._keep(asyncio.create_task(work, name=name))
+        # not by the loop's factory: it looks after the tasks that handlers make, and a push may be one's doing
+        self._keep(asyncio.Task(work, loop=asyncio.get_running_loop(), name=name))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

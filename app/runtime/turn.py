@@ -6,10 +6,7 @@ import asyncio
 import secrets
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
-
-import structlog
 
 from app import logs
 from app.errors import OutsideTurn, SessionStateError
@@ -32,17 +29,16 @@ STOP_GRACE = 5.0
 """Seconds a cancelled handler, and `on_stop` after it, may take before the turn ends without them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """The session a turn belongs to."""
+class Session(NamedTuple):
+    """The session a turn belongs to. `profile` is what the user chose of those offered, None if nothing."""
 
     id: str
     user: str
     agent: str
+    profile: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """What all turns of one lease share. `clock` is the store's time in ms, `timeout` seconds."""
 
     session: Session
@@ -85,10 +81,11 @@ class Turn:
         self._emitter = lease.emitter
         self._timeout = lease.timeout
         self.show_errors = lease.show_errors
+        self._ids = 0
         self._open: dict[str, Event] = {}
         self._task: asyncio.Task[None] | None = None
         self._stopping: Outcome | None = None
-        self._give_up = asyncio.Event()
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._over = False
         self.changes: dict[str, bytes | None] = {}
         self.abandoned: asyncio.Task[None] | None = None
@@ -96,19 +93,24 @@ class Turn:
     # ---- for what runs in the turn
 
     def new_id(self) -> str:
-        """An id for a message or another thing that is shown; never used twice."""
-        return secrets.token_urlsafe(12)
+        """An id for a message or another thing that is shown; never used twice, since a turn's own never is."""
+        self._ids += 1
+        return f"{self.id}.{self.attempt}.{self._ids}"
 
     async def emit(self, new: Sequence[Event], *, size: int = 256) -> None:
         """Enqueue events in order; waits only while too much waits for the store. Raises: OutsideTurn at the end."""
         self._must_run()
-        self._emitter.emit(self.id, self.attempt, new, size)
-        await self._emitter.room()
+        if self._emitter.emit(self.id, self.attempt, new, size):
+            await self._emitter.room()
 
-    async def stream(self, message_id: str, delta: str) -> None:
-        """Enqueue a piece of an open message's text."""
-        self._must_run()
-        self._emitter.stream(self.id, self.attempt, message_id, delta)
+    def stream(self, message_id: str, delta: str) -> bool:
+        """Enqueue a piece of an open message's text; answers whether `room` is to be awaited. Raises: OutsideTurn."""
+        if self._over:
+            self._must_run()
+        return self._emitter.stream(self.id, self.attempt, message_id, delta)
+
+    async def room(self) -> None:
+        """Wait while too much waits for the store."""
         await self._emitter.room()
 
     def opened(self, thing: str, closing: Event) -> None:
@@ -159,15 +161,18 @@ class Turn:
         if self._stopping is not None or self._over:
             self.finish(self._stopping or Outcome())
             return
-        self._task = asyncio.create_task(self._call(hook, before), name=f"turn {self.id}")
+        loop = asyncio.get_running_loop()
+        # not by the loop's factory, which looks after the tasks that handlers make
+        self._task = asyncio.Task(self._call(hook, before), loop=loop, name=f"turn {self.id}")
+        self._emitter.hurry()
         timeout = hook.timeout or self._timeout
-        timer = asyncio.get_running_loop().call_later(timeout, self.cancel, _timed_out(timeout))
-        began = asyncio.get_running_loop().time()
+        timer = loop.call_later(timeout, self._time_out, timeout)
+        began = loop.time()
         try:
             ended = await self._settled(self._task)
         finally:
             timer.cancel()
-        TURN_SECONDS.observe(asyncio.get_running_loop().time() - began)
+        TURN_SECONDS.observe(loop.time() - began)
         outcome = self._judge(self._task, hook) if ended else self._abandon(self._task, hook)
         if outcome.code == "cancelled" and on_stop is not None:
             await self._stop_hook(on_stop)
@@ -177,6 +182,7 @@ class Turn:
             self.state.rollback()
             outcome = Outcome("handler_error", str(error))
         self.finish(outcome)
+        self._task = None  # its context leads here: without this, only a collection of garbage would free the turn
 
     def cancel(self, outcome: Outcome) -> None:
         """Stop the handler; the turn ends with this outcome unless it has already ended."""
@@ -186,12 +192,17 @@ class Turn:
         if self._task is None:
             return  # `run` will see it
         self._task.cancel()
-        asyncio.get_running_loop().call_later(STOP_GRACE, self._give_up.set)
+        asyncio.get_running_loop().call_later(STOP_GRACE, self._give_up)
+
+    def _time_out(self, seconds: float) -> None:
+        self.cancel(Outcome("timeout", f"the turn took longer than {seconds:g} s"))
 
     def finish(self, outcome: Outcome) -> None:
         """Close what is open and enqueue the terminal event."""
         if self._over:
             return
+        self.asking.close()
+        self.steps.close()
         self._over = True
         last = list(reversed(self._open.values()))
         if outcome.code:
@@ -204,6 +215,7 @@ class Turn:
     def forget(self) -> None:
         """End without a terminal event: the turn goes on elsewhere."""
         self._over = True
+        self.steps.close()
         if self._task is not None:
             self._task.cancel()
 
@@ -212,7 +224,7 @@ class Turn:
     async def _call(self, hook: Hook, before: Before | None) -> None:
         current.set(self)
         executor_key.set(self.session.id)
-        structlog.contextvars.bind_contextvars(session=self.session.id, turn=self.id)
+        logs.bind_turn(self.session.id, self.id)
         try:
             if before is not None:
                 await drive(before())
@@ -225,13 +237,17 @@ class Turn:
 
     async def _settled(self, task: asyncio.Task[None]) -> bool:
         """Wait for the handler, but after a cancel only so long; answers whether it ended."""
-        task.add_done_callback(lambda _: self._give_up.set())
+        task.add_done_callback(self._give_up)
         try:
-            await self._give_up.wait()
+            await self._ended
         except asyncio.CancelledError:
             task.cancel()
             raise
         return task.done()
+
+    def _give_up(self, _: object = None) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
 
     def _judge(self, task: asyncio.Task[None], hook: Hook) -> Outcome:
         if self._emitter.failure is not None:
@@ -272,10 +288,6 @@ class Turn:
             log.warning("on_stop_abandoned", turn=self.id, handler=hook.where)
         elif not task.cancelled() and (error := task.exception()) is not None:
             log.error("on_stop_failed", turn=self.id, reason="".join(traceback.format_exception(error)))
-
-
-def _timed_out(seconds: float) -> Outcome:
-    return Outcome("timeout", f"the turn took longer than {seconds:g} s")
 
 
 def _in_words(error: BaseException) -> str:

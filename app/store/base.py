@@ -32,7 +32,10 @@ class Page(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """A client attached to a session. `acked` is its counter's last kept number; `known` whether it has one."""
+    """A client attached to a session. `acked` is its counter's last kept number; `known` whether it has one.
+
+    `profile` is what was chosen when the session was made, empty if nothing was.
+    """
 
     session: str
     agent: str
@@ -40,6 +43,7 @@ class Attachment(NamedTuple):
     acked: int
     known: bool
     page: Page
+    profile: str = ""
 
 
 class Snapshot(NamedTuple):
@@ -63,7 +67,7 @@ class NewInput(NamedTuple):
     target: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Input:
     """An input of the inbox. `turn` is empty for what is no turn.
 
@@ -77,7 +81,7 @@ class Input:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Accepted:
     """An input that is kept. `index` and `turn` are None where it has none, `queued` the inputs before it."""
 
@@ -87,7 +91,7 @@ class Accepted:
     duplicate: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pushed:
     """An input from outside that is kept, now or earlier under the same key. `id` is its turn or its message."""
 
@@ -112,8 +116,7 @@ class Refused(NamedTuple):
     limit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A lease and all that its owner needs to go on.
 
     `mark` is the lease token and stamps every event written under it. `run`, if not empty, is the turn that
@@ -122,7 +125,7 @@ class Claim:
     empty at first.
     `orphaned` says that the lease before this one was not given up: its owner died or lost it. `asks` and
     `steps` are what the running turn asked and which durable steps it finished, by key. `time` is
-    the store's, in milliseconds.
+    the store's, in milliseconds. `profile` is what the user chose when the session was made, empty if nothing.
     """
 
     session: str
@@ -136,13 +139,13 @@ class Claim:
     run: str
     attempt: int
     deaths: int
-    listeners: int
     inputs: list[Input]
     state: Mapping[str, bytes]
     asks: Mapping[str, bytes]
     steps: Mapping[str, bytes]
     time: int
     orphaned: bool
+    profile: str = ""
     expired: bool = False
 
 
@@ -152,8 +155,8 @@ class Batch:
 
     `id` names it, so that a repeated call is the same append; the emitter sets it. `started` is (turn, attempt)
     if it carries a `RUN_STARTED`, `finished` whether it ends that turn. `done` are the inputs that leave
-    the inbox. `release` gives the lease up if the inbox is then empty, `handover` even if it is not, `end` ends
-    the session.
+    the inbox. `release` gives the lease up if the inbox is then empty, with `unattended` only if nobody is attached
+    either; `handover` gives it up even if the inbox is not empty, `end` ends the session.
     """
 
     id: str = ""
@@ -165,6 +168,7 @@ class Batch:
     asks: dict[str, bytes] = field(default_factory=dict)
     steps: dict[str, bytes] = field(default_factory=dict)
     release: bool = False
+    unattended: bool = False
     handover: bool = False
     end: bool = False
 
@@ -206,8 +210,10 @@ class Gateway(Protocol):
     def files(self) -> FileStore:
         """The files of sessions."""
 
-    async def create(self, session: str, user: str, agent: str, start: str) -> None:
+    async def create(self, session: str, user: str, agent: str, start: str, profile: str = "") -> None:
         """Make a session. `start` is the id of its first turn (`on_chat_start`), empty if it has none.
+
+        `profile` is what the user has chosen of what the agent offers, empty if nothing.
 
         Raises: TooManySessions, StoreFull, StoreUnavailable.
         """

@@ -2,7 +2,7 @@
 
 | key              | type   | content                                                            | lives          |
 | ---------------- | ------ | ------------------------------------------------------------------ | -------------- |
-| `{P}:m:S`        | hash   | user, agent, head, counters, owner, lease, running turn, floor     | session + 1 d  |
+| `{P}:m:S`        | hash   | user, agent, profile, head, counters, owner, lease, run, floor     | session + 1 d  |
 | `{P}:i:S`        | stream | inputs that are not done, by index                                 | session + 1 d  |
 | `{P}:e:S`        | stream | the log: one entry an append, under the seq of its last event      | session + 1 d  |
 | `{P}:d:S`        | hash   | client -> last n; client/n -> index, checksum, turn;               | session + 1 d  |
@@ -25,6 +25,7 @@ the others from it.
 from __future__ import annotations
 
 from binascii import crc32
+from functools import lru_cache
 
 PARTITIONS = 128
 
@@ -42,6 +43,7 @@ def tag(number: int) -> str:
     return f"{{p{number:03d}}}"
 
 
+@lru_cache(maxsize=16_384)
 def meta(session: str) -> str:
     """The session's meta hash, from which scripts derive its other keys."""
     return f"{tag(partition(session))}:m:{session}"

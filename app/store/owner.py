@@ -89,7 +89,8 @@ class OwnerCalls:
         return Appended(reply[1] == b"idle", int(reply[2]))
 
     def _append_args(self, claim: Claim, expected: int, batch: Batch) -> list[Argument]:
-        release = "end" if batch.end else "handover" if batch.handover else "idle" if batch.release else ""
+        idle = "left" if batch.unattended else "idle"
+        release = "end" if batch.end else "handover" if batch.handover else idle if batch.release else ""
         run = "finish" if batch.finished else "start" if batch.started else ""
         turn, attempt = batch.started or ("", 0)
         args: list[Argument] = [

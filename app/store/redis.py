@@ -92,13 +92,13 @@ class RedisStore(OwnerCalls):
 
     # ---- for the gateway
 
-    async def create(self, session: str, user: str, agent: str, start: str) -> None:
+    async def create(self, session: str, user: str, agent: str, start: str, profile: str = "") -> None:
         """Make a session; see `Gateway.create`."""
         if user != ANONYMOUS:
             await self._users.note(user, session)
         lifetime = int(self._settings.empty_session_ttl * 1000)
         mark = new_mark()
-        args = (user, agent, start, lifetime, self._taker, mark, self._lease_ms)
+        args = (user, agent, start, lifetime, self._taker, mark, self._lease_ms, profile)
         reply = await self._run("create", session, args, within=PATIENCE)
         if len(reply) > 1:
             self._claimed(session, mark, reply[1])

@@ -22,7 +22,8 @@ REFUSALS: dict[bytes, type[StoreError]] = {
 def attachment(session: str, reply: Sequence[Any]) -> Attachment:
     """The answer of `read` with a worker and a client."""
     acked = reply[5]
-    return Attachment(session, reply[1].decode(), reply[2].decode(), int(acked or 0), acked != b"", page(reply))
+    agent, user, profile = reply[1].decode(), reply[2].decode(), reply[8].decode()
+    return Attachment(session, agent, user, int(acked or 0), acked != b"", page(reply), profile)
 
 
 def accepted(reply: Sequence[Any]) -> Accepted | Refused:
@@ -68,7 +69,7 @@ def input_of(index: bytes, kind: bytes, body: bytes, turn: bytes, target: bytes)
 
 def claim(session: str, mark: str, reply: Sequence[Any], *, expired: bool = False) -> Claim:
     """The lease that `claim`, `accept` or `create` took."""
-    user, agent, previous, seq, head_mark, floor, floor_mark, log_bytes, run, attempt, deaths, listeners = reply[:12]
+    user, agent, previous, seq, head_mark, floor, floor_mark, log_bytes, run, attempt, deaths = reply[:11]
     return Claim(
         session=session,
         user=user.decode(),
@@ -81,16 +82,18 @@ def claim(session: str, mark: str, reply: Sequence[Any], *, expired: bool = Fals
         run=run.decode(),
         attempt=int(attempt),
         deaths=int(deaths),
-        listeners=int(listeners),
-        inputs=[input_of(*fields) for fields in reply[12]],
-        state=_table(reply[13]),
-        asks=_table(reply[14]),
-        steps=_table(reply[15]),
-        time=int(reply[16]),
-        orphaned=reply[17] == b"1",
+        inputs=[input_of(*fields) for fields in reply[11]],
+        state=_table(reply[12]),
+        asks=_table(reply[13]),
+        steps=_table(reply[14]),
+        time=int(reply[15]),
+        orphaned=reply[16] == b"1",
+        profile=reply[17].decode(),
         expired=expired,
     )
 
 
 def _table(flat: Sequence[bytes]) -> dict[str, bytes]:
+    if not flat:
+        return {}
     return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}

@@ -24,7 +24,7 @@ from app.chat.input_widget import (
     TextInput,
     widgets_of,
 )
-from tests.chat.seen import checked, customs
+from tests.chat.seen import checked, customs, folded
 from tests.runtime.conftest import Start
 from tests.runtime.stage import Talk
 
@@ -86,6 +86,26 @@ async def test_what_does_not_fit_is_refused_and_named(worker: Start, values: dic
     assert customs(talk, "toast") == [{"message": f"not set: {says}", "type": "error"}]
     assert customs(talk, "settings")[-1]["values"] == {"model": "large", "heat": 0.5, "fixed": False}
     assert await talk.ask("x") == "{'model': 'large', 'heat': 0.5, 'fixed': False}"
+
+
+async def test_values_that_are_too_large_together_are_refused(worker: Start) -> None:
+    source = """
+    @cl.on_message
+    async def main(message):
+        await cl.ChatSettings([cl.TextInput(str(n), "x") for n in range(3)]).send()
+
+    @cl.on_settings_update
+    async def update(values):
+        await cl.Message("set").send()
+    """
+    talk = await Talk.start(await worker(source))
+    await talk.ask("x")
+    assert await put(talk, {"0": "x" * 16_000, "1": "y" * 16_000}) == "set"
+    assert await put(talk, {"2": "z" * 16_000}) == ""
+    assert "at most 40960" in customs(talk, "toast")[-1]["message"]
+    assert await put(talk, {"2": "small", "0": ""}) == "set"
+    values = folded(talk)["settings"]["values"]
+    assert [len(values[n]) for n in "012"] == [0, 16_000, 5]
 
 
 async def test_settings_without_a_form_are_refused(worker: Start) -> None:

@@ -57,6 +57,78 @@ async def test_elements_are_shown_with_their_message(worker: Start) -> None:
     assert len(customs(talk, "element")) == 9, "an update shows no element again"
 
 
+async def test_an_element_is_taken_away_wherever_it_stands(worker: Start) -> None:
+    source = """
+    @cl.on_message
+    async def main(message):
+        if message.content == "later":
+            await cl.CustomElement("Chart", id="chart").remove()
+            return
+        one, two = cl.Text("1", "one"), cl.Text("2", "two")
+        answer = cl.Message("look", elements=[one, two, cl.CustomElement("Chart", id="chart")])
+        await answer.send()
+        await one.remove()
+        await answer.update()
+        alone, other = cl.Text("3", "alone"), cl.Text("4", "other")
+        await alone.send()
+        await other.send()
+        await other.remove()
+        await cl.Text("never shown").remove()
+    """
+    talk = await Talk.start(await worker(source))
+
+    def shown() -> list[str]:
+        messages = folded(talk)["messages"]
+        under = [e["name"] for m in messages for e in m.get("metadata", {}).get("parley", {}).get("elements", [])]
+        return under + [m["content"]["name"] for m in messages if m.get("activityType") == "element"]
+
+    await talk.ask("x")
+    assert shown() == ["two", "Chart", "alone"]
+    assert len(customs(talk, "element_removed")) == 2
+    await talk.ask("later")
+    assert shown() == ["two", "alone"]
+
+
+async def test_what_is_shown_under_a_message_outlives_its_updates(worker: Start) -> None:
+    source = """
+    @cl.on_message
+    async def main(message):
+        answer = cl.ErrorMessage("one", actions=[cl.Action("go")], elements=[cl.Text("1", "text")])
+        await answer.send()
+        answer.content = "two"
+        await answer.update()
+        if message.content == "remove":
+            await answer.remove_actions()
+    """
+    talk = await Talk.start(await worker(source))
+    await talk.ask("x")
+    ours = folded(talk)["messages"][-1]["metadata"]["parley"]
+    assert (ours["error"], len(ours["actions"]), len(ours["elements"])) == (True, 1, 1)
+    await talk.ask("remove")
+    ours = folded(talk)["messages"][-1]["metadata"]["parley"]
+    assert (ours["error"], len(ours["actions"]), len(ours["elements"])) == (True, 0, 1)
+
+
+async def test_an_element_alone_of_a_dead_attempt_is_superseded(worker: Start) -> None:
+    source = """
+    @cl.on_message
+    async def main(message):
+        await cl.Text("x", f"of {cl.context.turn.attempt}").send()
+        await cl.Message("at the brink").send()
+        if cl.context.turn.attempt == 1:
+            await asyncio.sleep(3600)
+    """
+    first = await worker(source)
+    talk = await Talk.start(first)
+    turn = await talk.say("x")
+    await talk.until(lambda: "at the brink" in talk.text(turn))
+    await first.die()
+    await talk.move(await worker())
+    await talk.done(turn)
+    left = [m["content"]["name"] for m in folded(talk)["messages"] if m["role"] == "activity"]
+    assert left == ["of 2"]
+
+
 async def test_a_long_table_is_cut_and_says_so(worker: Start) -> None:
     source = """
     @cl.on_message

@@ -16,6 +16,7 @@ from app.client import Client, ClosedByServer, Sent
 from app.protocol import events
 from app.protocol.codec import encode, encode_ack, encode_events
 from app.protocol.frames import START, Bye, ErrorFrame, Limits, Position, Reset, Snapshot, Welcome
+from tests.support.document import assert_documented
 
 Event = dict[str, Any]
 
@@ -30,11 +31,17 @@ class Peer:
         """The client's next frame, which must be of one of these types; pings that are not meant are passed over."""
         while True:
             frame: dict[str, Any] = orjson.loads(await self.socket.recv())
+            assert_documented("fromClient", frame)
             if frame["type"] in types:
                 return frame
             assert frame["type"] == "ping", frame
 
     async def send(self, data: bytes) -> None:
+        assert_documented("toClient", orjson.loads(data))
+        await self.send_nonsense(data)
+
+    async def send_nonsense(self, data: bytes) -> None:
+        """Send what no server of this protocol would."""
         await self.socket.send(data, text=True)
 
     async def welcome(self, acked: int = 0, *, known: bool = True, head: Position = START) -> dict[str, Any]:

@@ -105,7 +105,7 @@ async def test_a_web_server_that_is_no_parley_is_final() -> None:
 async def test_a_websocket_server_that_is_no_parley_is_final() -> None:
     async def scene(peer: Peer) -> None:
         await peer.frame("hello")
-        await peer.socket.send("What do you want?")
+        await peer.send_nonsense(b"What do you want?")
         await peer.gone()
 
     async with playing(scene) as server:

@@ -13,6 +13,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.routing import WebSocketRoute
 from typing_extensions import override
 
 from app.gateway.auth import Authenticator
@@ -27,6 +28,7 @@ from app.store import keys
 from app.store.base import Accepted, Attachment, Batch, Claim, LogEntry, NewInput, Page, Refused
 from app.store.batcher import Argument
 from app.store.redis import RedisStore
+from tests.support.checked import CheckedEndpoint
 from tests.support.valkey import ValkeyProcess
 from tests.support.wire import Frame, WireClient
 
@@ -34,21 +36,25 @@ KINDS = frozenset({"message", "cancel", "end"})
 
 
 class Agents:
-    """The directory of a gateway: `echo` and, with a start of its own, `greeter`."""
+    """The directory: `echo`; `greeter` with a start of its own; `porter` with profiles and hooks, `bell` with one."""
 
     default: str | None = "echo"
 
     def has(self, agent: str) -> bool:
-        return agent in {"echo", "greeter"}
+        return agent in {"echo", "greeter", "porter", "bell"}
 
     def starts(self, agent: str) -> bool:
         return agent == "greeter"
+
+    def hears(self, agent: str, hook: str) -> bool:
+        return agent == "porter" or (agent == "bell" and hook == "disconnect")
 
     def describe(self) -> list[dict[str, Any]]:
         return [{"name": "echo", "description": ""}, {"name": "greeter", "description": ""}]
 
     async def profiles(self, agent: str, user: str) -> list[dict[str, Any]]:
-        return [{"name": f"{agent} for {user}"}]
+        mine = [{"name": f"{agent} for {user}"}]
+        return [mine[0] | {"default": True}, {"name": "quiet"}] if agent == "porter" else mine
 
     async def starters(self, agent: str, user: str) -> list[dict[str, Any]]:
         return [{"label": "Hi", "message": f"I am {user} at {agent}"}]
@@ -189,8 +195,9 @@ async def running_gate(
                 sweep=sweep,
             )
             health = Health(store.ready)
+            undocumented: list[str] = []
             app = FastAPI(openapi_url=None)
-            app.router.routes.append(endpoint.route("/ws"))
+            app.router.routes.append(WebSocketRoute("/ws", CheckedEndpoint(endpoint, undocumented.append)))
             app.include_router(health.router)
             http = Http(store=store, authenticator=authenticator, directory=directory, settings=settings)
             app.include_router(http.router)
@@ -202,6 +209,7 @@ async def running_gate(
             finally:
                 server.should_exit = True
                 await serving
+            assert not undocumented, undocumented[0]
 
 
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:

@@ -16,6 +16,7 @@ from app.protocol.frames import START, Ack, Bye, ErrorFrame, Limits, Position, R
 from tests.client.model import Model
 from tests.playground.chromium import Tab, open_tab
 from tests.playground.conftest import Desk
+from tests.support.document import assert_documented
 from tests.support.server import ParleyServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -165,10 +166,25 @@ class Peer:
     def __init__(self, socket: WebSocketRoute) -> None:
         self.socket = socket
         self.said: list[dict[str, Any]] = []
-        socket.on_message(lambda text: self.said.append(orjson.loads(text)))
+        self.undocumented: list[str] = []
+        socket.on_message(self._hear)
+
+    def _hear(self, text: str | bytes) -> None:
+        frame = orjson.loads(text)
+        try:
+            assert_documented("fromClient", frame)
+        except AssertionError as error:  # the browser's callbacks have nobody to raise it to
+            self.undocumented.append(str(error))
+        self.said.append(frame)
 
     def send(self, frame: bytes) -> None:
-        self.socket.send(frame.decode())
+        assert_documented("toClient", orjson.loads(frame))
+        self.send_text(frame.decode())
+
+    def send_text(self, text: str) -> None:
+        """Send what may be no frame that a server sends."""
+        assert not self.undocumented, self.undocumented[0]
+        self.socket.send(text)
 
     def welcome(self, acked: int = 0, *, known: bool = True, head: Position = START) -> None:
         welcome = Welcome(
@@ -191,12 +207,13 @@ class Peer:
         return [(frame["n"], frame.get("content")) for frame in self.said if "n" in frame]
 
     async def hears(self, tab: Tab, *expected: tuple[int, Any]) -> None:
-        """Wait until these inputs, and no others, have come over this connection."""
+        """Wait until these inputs, and no others, have come over this connection, all as documented."""
         for _ in range(750):
             if len(self.inputs()) >= len(expected):
                 break
             await tab.page.wait_for_timeout(20)
         assert self.inputs() == list(expected)
+        assert not self.undocumented, self.undocumented[0]
 
 
 class Stage:
@@ -348,9 +365,10 @@ async def test_positions_resets_and_what_is_unknown(desk: Desk, site: ParleyServ
     one.welcome(head=Position(5, "m"))
     one.send(turn_of(1, "t1", "first"))
     await tab.sees("first")
-    one.send(b'{"type":"of another version","n":1}')
+    one.send_text('{"type":"of another version","n":1}')
     strange: list[dict[str, Any]] = [{"type": "CUSTOM", "name": "parley.later", "value": 1}, {"type": "THINKING_START"}]
-    one.send(encode_events(6, "m2", None, 1, [*strange, events.text_start("x"), events.text_content("x", "sec")]))
+    later = [*strange, events.text_start("x"), events.text_content("x", "sec")]
+    one.send_text(encode_events(6, "m2", None, 1, later).decode())
     # a gap is the server's fault: come back with the last position
     one.send(turn_of(20, "t3", "too early"))
     two = await stage.peer(2)

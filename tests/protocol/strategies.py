@@ -237,6 +237,7 @@ built_events: st.SearchStrategy[list[Event]] = st.one_of(
     _one(events.ask_resolved, ids, st.sampled_from(["answered", "cancelled", "expired"]), values),
     _one(events.actions, ids, st.lists(objects, max_size=3)),
     _one(events.element, ids, objects, maybe_ids),
+    _one(events.element_removed, ids),
     _one(events.settings_form, objects),
     _one(events.toast, any_texts),
     _one(events.state_snapshot, values),

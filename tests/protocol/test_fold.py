@@ -261,6 +261,56 @@ def test_updates_and_removals() -> None:
     assert made.shown("t") == ["m"]
 
 
+def test_buttons_and_elements_stay_when_a_messages_metadata_change() -> None:
+    made = chat(
+        *events.text_message("m", "one", metadata={"parley": {"error": True, "old": 1}}),
+        events.actions("m", [{"name": "go"}]),
+        events.element("e", {"type": "text"}, "m"),
+        events.message_updated("m", "two", metadata={"parley": {"error": True}}),
+    )
+    assert made.snapshot()["messages"][0]["metadata"] == {
+        "parley": {
+            "error": True,
+            "actions": [{"name": "go"}],
+            "elements": [{"id": "e", "messageId": "m", "type": "text"}],
+        }
+    }
+
+
+def test_an_element_alone_is_a_message_and_is_one_wherever_it_stands() -> None:
+    made = chat(events.element("e", {"type": "text", "content": "1"}), *events.text_message("m", "one"))
+    alone = {"id": "e", "role": "activity", "activityType": "element"}
+    assert made.snapshot()["messages"][0] == alone | {"content": {"id": "e", "type": "text", "content": "1"}}
+    assert made.shown("t") == ["e", "m"]
+
+    def told(event: Event) -> list[dict[str, Any]]:
+        made.apply({"seq": made.position.seq + 1, "mark": "m", "turn": "t", "attempt": 1, "events": [event]})
+        messages: list[dict[str, Any]] = made.snapshot()["messages"]
+        return messages
+
+    assert told(events.element("e", {"type": "text", "content": "2"}))[0]["content"]["content"] == "2"
+    (message,) = told(events.element("e", {"type": "text"}, "m"))
+    assert [e["id"] for e in message["metadata"]["parley"]["elements"]] == ["e"]
+    assert made.shown("t") == ["m"]
+    told(events.element("f", {"type": "text"}, "m"))
+    (message,) = told(events.element_removed("e"))
+    assert [e["id"] for e in message["metadata"]["parley"]["elements"]] == ["f"]
+    message, other = told(events.element("f", {"type": "text"}))
+    assert (message["metadata"]["parley"]["elements"], other["id"]) == ([], "f")
+    assert [m["id"] for m in told(events.element_removed("f"))] == ["m"]
+    told(events.element("g", {}))
+    assert [m["id"] for m in told(events.superseded(["g"]))] == ["m"]
+
+
+def test_the_settings_form_is_kept_as_it_was_last_shown() -> None:
+    made = chat(events.settings_form({"inputs": [], "values": {"a": 1}}))
+    form = {"inputs": [{"id": "a"}], "values": {"a": 2}}
+    made.apply({"seq": 3, "mark": "m", "turn": "t", "attempt": 1, "events": [events.settings_form(form)]})
+    assert Fold.load(made.dump()).snapshot()["settings"] == form
+    with pytest.raises(ValueError, match=r"settings: \d+ bytes as JSON, at most 40960"):
+        events.settings_form({"inputs": ["x" * 41_000]})
+
+
 @pytest.mark.parametrize("parley", [5, {"elements": 5}, {"elements": [5, "e", {"id": "e"}]}])
 def test_metadata_that_only_look_like_ours_do_no_harm(parley: Any) -> None:
     made = chat(
@@ -326,11 +376,11 @@ def test_the_oldest_messages_go_first_and_open_ones_last() -> None:
 @pytest.mark.parametrize("character", ["x", '"', "\0", "é", "😀"])
 def test_a_snapshot_at_all_its_bounds_fits_in_a_frame(character: str) -> None:
     long = character * 40_000
-    made = chat(events.state_snapshot("x" * 130_000))
+    made = chat(events.state_snapshot("x" * 130_000), events.settings_form({"inputs": ["x" * 40_000]}))
     asks = [events.ask(f"q{number}", "text", "x" * 30_000, expires_at=1) for number in range(20)]
     texts = [events.text_message(f"m{number}", long) for number in range(30)]
     endless = [events.text_start("endless"), *[events.text_content("endless", "x" + long[:30_000])] * 40]
-    made.apply({**log(*asks, *[event for text in texts for event in text], *endless)[0], "seq": 3})
+    made.apply({**log(*asks, *[event for text in texts for event in text], *endless)[0], "seq": 4})
     assert len(reset_bytes(made)) <= MAX_OUT_BYTES
     assert len(made.dump()) <= 700 * 1024
     snapshot = made.snapshot()
@@ -338,6 +388,7 @@ def test_a_snapshot_at_all_its_bounds_fits_in_a_frame(character: str) -> None:
     assert snapshot["messages"][-1]["id"] == "endless"
     assert 250_000 < len(orjson.dumps(snapshot["messages"][-1])) <= messages.MESSAGE_BYTES
     assert snapshot["state"] is not None
+    assert snapshot["settings"] is not None
     assert len(snapshot["open"]) == 4  # the turn, two asks of 30,000 bytes, the text
 
 

@@ -16,7 +16,7 @@ ASKS = {
     "words": lambda: cl.AskUserMessage("Your name?"),
     "buttons": lambda: cl.AskActionMessage("Go on?", [
         cl.Action("yes", {"value": 1}, "Yes"), cl.Action("no", {"value": 0})]),
-    "element": lambda: cl.AskElementMessage("Fill in", {"type": "object"}),
+    "element": lambda: cl.AskElementMessage("Fill in", schema={"type": "object"}),
     "short": lambda: cl.AskUserMessage("Quick!", timeout=0.05),
     "strict": lambda: cl.AskUserMessage("Quick!", timeout=0.05, raise_on_timeout=True),
 }

@@ -346,7 +346,7 @@ async def test_a_call_that_is_sent_again_since_its_answer_was_lost_is_one_push(w
             await run(script, *args, **kwargs)
         return await run(script, *args, **kwargs)
 
-    made.store._batcher.run = twice  # type: ignore[method-assign]
+    made.store._batcher.run = twice  # type: ignore[method-assign, assignment]
     await push(made, talk.session, "once")
     await talk.until(lambda: pushes(talk))
     await made.idle()

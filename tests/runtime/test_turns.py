@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
+from app.runtime.runner import Runner
+from app.runtime.turn import Turn
 from tests.runtime.conftest import Start
 from tests.runtime.stage import Talk
 
@@ -47,6 +50,20 @@ async def test_a_turn_begins_with_the_users_words_and_ends_once(worker: Start) -
     assert end == {"type": "RUN_FINISHED", "threadId": talk.session, "runId": turn}
     assert talk.text(turn) == "Received: hello"
     assert [f["seq"] for f in talk.frames] == [1]
+
+
+async def test_a_turn_leaves_nothing_to_the_garbage_collector(worker: Start) -> None:
+    made = await worker(ECHO)
+    talk = await Talk.start(made)
+    gc.collect()
+    gc.disable()
+    try:
+        await talk.ask("hello")
+        await made.idle()
+        left = [thing for thing in gc.get_objects() if isinstance(thing, Turn | Runner)]
+        assert left == []
+    finally:
+        gc.enable()
 
 
 async def test_a_plain_turn_takes_two_store_calls(worker: Start) -> None:

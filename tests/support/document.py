@@ -10,6 +10,9 @@ import jsonschema_rs
 
 from app.protocol import asyncapi
 
+UNDOCUMENTED = "UNDOCUMENTED FRAME"
+"""What the log of a test's server says of a frame that is not in the document."""
+
 Document = dict[str, Any]
 Side = Literal["fromClient", "toClient"]
 

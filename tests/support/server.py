@@ -1,4 +1,7 @@
-"""A real `parley serve` in processes of its own, to be killed, ended and started again on the same data."""
+"""A real `parley serve` in processes of its own, to be killed, ended and started again on the same data.
+
+All that its clients are sent, and all that it takes from them, is held against the document: see checked.py.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from tests.support.document import UNDOCUMENTED
 from tests.support.process import free_port, group_members, is_running, tail, wait_until
 from tests.support.valkey import embedded_pid
 
@@ -19,13 +23,17 @@ ROOT = Path(__file__).parents[2]
 READY_WITHIN = 60.0
 END_WITHIN = 30.0
 
+CHECKED = ("tests.support.checked",)
+"""What runs a server whose frames are held against the document."""
+
 
 class ParleyServer:
-    """`python -m app serve` on a free port, with its handlers, its data folder and its log in `folder`.
+    """`parley serve` on a free port, with its handlers, its data folder and its log in `folder`.
 
     `handlers` is a folder, or the modules to write into one: name to source. `env` is added to an environment
-    without any PARLEY_* or REDIS_URL of whoever runs the tests. Methods block until what they do is done;
-    where the event loop must not notice, call `await asyncio.to_thread(server.restart)`.
+    without any PARLEY_* or REDIS_URL of whoever runs the tests; `program` is the module, and its first
+    arguments: `app` itself where a test measures. Methods block until what they do is done; where the event loop
+    must not notice, call `await asyncio.to_thread(server.restart)`.
     """
 
     def __init__(
@@ -36,6 +44,7 @@ class ParleyServer:
         env: Mapping[str, str] | None = None,
         args: tuple[str, ...] = (),
         root: Path = ROOT,
+        program: tuple[str, ...] = CHECKED,
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -46,6 +55,7 @@ class ParleyServer:
         self._env = {"PARLEY_DATA_DIR": str(self.data), "PARLEY_LOG_FORMAT": "json"} | dict(env or {})
         self._args = args
         self._root = root
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         self._group = 0
 
@@ -109,7 +119,10 @@ class ParleyServer:
         return self.start()
 
     def close(self) -> None:
-        """End it if it runs, and the Valkey of a killed one. For the end of a test, whatever happened."""
+        """End it if it runs, and the Valkey of a killed one. For the end of a test, whatever happened.
+
+        Fails if a frame went through it that the published document does not know.
+        """
         try:
             if self._process is not None:
                 self.terminate()
@@ -118,6 +131,9 @@ class ParleyServer:
                 self.kill_group()
             if self.store_pid is not None:
                 self.kill_store()
+        said = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        undocumented = [line for line in said if UNDOCUMENTED in line]
+        assert not undocumented, f"{len(undocumented)}, first: {undocumented[0]}"
 
     @property
     def store_pid(self) -> int | None:
@@ -131,7 +147,16 @@ class ParleyServer:
         self.close()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "app", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [
+            sys.executable,
+            "-m",
+            *self._program,
+            "serve",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
         inherited = {
             name: value for name, value in os.environ.items() if name != "REDIS_URL" and not name.startswith("PARLEY_")
         }

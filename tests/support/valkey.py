@@ -62,6 +62,12 @@ class ValkeyProcess:
         return f"redis://{secret}127.0.0.1:{self._port}/0"
 
     @property
+    def port(self) -> int:
+        """Its TCP port, the same after a restart."""
+        assert self._port, "not started, or on a Unix socket"
+        return self._port
+
+    @property
     def pid(self) -> int:
         assert self._process is not None, "not started"
         return self._process.pid

@@ -39,6 +39,16 @@ async def main(message: cl.Message) -> None:
     assert_type(error, cl.ErrorMessage)
 
 
+@cl.on_connect
+async def came(connection: cl.Connection) -> None:
+    assert_type(cl.context.session.profile, str | None)
+    cl.user_session["here"] = f"{connection.client} {connection.id}"
+
+
+@cl.on_disconnect
+def left() -> None: ...
+
+
 @cl.on_stop
 def stopped() -> None:
     cl.run_sync(cl.toast("Stopped", "warning"))
@@ -49,6 +59,12 @@ async def more(action: cl.Action) -> None:
     page: int = action.payload.get("page", 1)
     await cl.Message(f"page {page} of {action.for_id}").send()
     await action.remove()
+    reply = await cl.AskUserMessage("Sure?", timeout=5).send()
+    assert_type(reply, dict[str, Any] | None)
+    files = await cl.AskFileMessage("Which?", ["text/*"], max_files=2).send()
+    assert_type(files, list[cl.FileRef] | None)
+    said = cl.chat_context.to_openai()
+    assert_type(said, list[dict[str, str]])
 
 
 @cl.on_settings_update
@@ -141,7 +157,9 @@ async def shown() -> None:
         cl.Dataframe([{"a": 1}], "table"),
         cl.CustomElement("Chart", {"points": [1]}),
     ]
-    await cl.Message("look", elements=elements).send()
+    look = await cl.Message("look", elements=elements).send()
+    await elements[0].remove()
+    await look.remove_actions()
     tasks = cl.TaskList([cl.Task("read", cl.TaskStatus.RUNNING)])
     await tasks.add_task(cl.Task("write"))
     tasks.tasks[0].status = cl.TaskStatus.DONE

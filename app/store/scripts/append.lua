@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Adds to the log and applies what changes with it, if the lease and the position are the caller's.
--- ARGV: mark, expected seq, batch id, worker, lifetime (ms), lease (ms), release ('', 'idle', 'handover', 'end'),
+-- ARGV: mark, expected seq, batch id, worker, lifetime (ms), lease (ms), release ('', 'idle', 'left' if
+--       nobody is attached either, 'handover', 'end'),
 --       run ('', 'start', 'finish'), turn, attempt,
 --       number of entries, then first, last, frame of each,
 --       number of done inputs, then their indexes,
@@ -13,7 +14,7 @@ local function arg()
   return ARGV[at]
 end
 local m = redis.call('HMGET', M, 'lease', 'seq', 'batch', 'waiting', 'waiting_bytes', 'controls', 'log_bytes',
-  'fresh')
+  'fresh', 'kept', 'tables')
 if m[3] == batch .. ' idle' or m[3] == batch .. ' held' then
   return { 'ok', string.sub(m[3], -4), m[7] }
 end
@@ -42,18 +43,23 @@ end
 
 local waiting, waiting_bytes, controls = tonumber(m[4]), tonumber(m[5]), tonumber(m[6])
 local done = tonumber(arg())
+local is_last = done == 1 and waiting == 1 and controls == 0
 for _ = 1, done do
   local id = arg() .. '-0'
-  local entry = redis.call('XRANGE', key('i'), id, id)[1]
-  if entry then
-    local kind, body = entry[2][2], entry[2][4]
-    if is_control(kind) then
-      controls = controls - 1
-    else
-      waiting = waiting - 1
-      waiting_bytes = waiting_bytes - #body
+  if is_last then -- nothing else waits, so there is no need to look what it is
+    if redis.call('XDEL', key('i'), id) == 1 then waiting, waiting_bytes = 0, 0 end
+  else
+    local entry = redis.call('XRANGE', key('i'), id, id)[1]
+    if entry then
+      local kind, body = entry[2][2], entry[2][4]
+      if is_control(kind) then
+        controls = controls - 1
+      else
+        waiting = waiting - 1
+        waiting_bytes = waiting_bytes - #body
+      end
+      redis.call('XDEL', key('i'), id)
     end
-    redis.call('XDEL', key('i'), id)
   end
 end
 if done > 0 then
@@ -71,10 +77,13 @@ for _ = 1, tonumber(arg()) do
   end
 end
 
+local tables = m[10] == '1'
 for _, kind in ipairs({ 'q', 'k' }) do
   for _ = 1, tonumber(arg()) do
     local field, value = arg(), arg()
     redis.call('HSET', key(kind), field, value)
+    if not tables then change('tables', '1') end
+    tables = true
   end
 end
 
@@ -86,11 +95,21 @@ elseif run == 'finish' then
   change('run', '')
   change('live', '0')
   change('deaths', 0)
-  redis.call('UNLINK', key('q'), key('k'))
+  if tables then
+    redis.call('UNLINK', key('q'), key('k'))
+    change('tables', '0')
+  end
 end
 
+-- Only workers that can still be heard have sockets.
+local function is_left()
+  tell_listeners(worker, 'h')
+  return redis.call('SCARD', key('l')) == 0
+end
 local idle = release == 'handover' or release == 'end'
-  or (release == 'idle' and redis.call('XLEN', key('i')) == 0)
+if release == 'idle' or release == 'left' then
+  idle = redis.call('XLEN', key('i')) == 0 and (release == 'idle' or is_left())
+end
 if idle then
   change('owner', '')
   change('lease', '')
@@ -111,7 +130,7 @@ if release == 'end' then
 elseif idle then
   -- a session that only its agent has spoken in yet lives no longer than one without any word
   if m[8] and m[8] ~= '' then lifetime = m[8] end
-  redis.call('ZADD', DUE, release == 'idle' and now() + lifetime or now(), S)
-  keep(tonumber(lifetime))
+  redis.call('ZADD', DUE, release == 'handover' and now() or now() + lifetime, S)
+  keep(tonumber(lifetime), m[9])
 end
 return { 'ok', idle and 'idle' or 'held', log_bytes }

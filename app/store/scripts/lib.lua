@@ -4,10 +4,14 @@ local tag, S = string.match(M, '^({p%d+}):m:(.*)$')
 local function key(kind) return tag .. ':' .. kind .. ':' .. S end
 local W, DUE = tag and tag .. ':w', tag and tag .. ':due'
 
--- Redis time alone decides a lease.
+-- Redis time alone decides a lease; it stands still while a script runs.
+local clock
 local function now()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
+  if not clock then
+    local t = redis.call('TIME')
+    clock = t[1] * 1000 + math.floor(t[2] / 1000)
+  end
+  return clock
 end
 
 local function dead(owner, known_dead)
@@ -40,6 +44,9 @@ end
 
 local function is_control(kind) return kind == 'cancel' or kind == 'answer' or kind == 'end' end
 
+-- What says only that a connection came or went: nobody has used the session yet.
+local function is_presence(kind) return kind == 'connect' or kind == 'disconnect' end
+
 -- What decides about a new input: count, inputs and bytes that wait, controls, owner, whether it ended, user.
 local function inbox()
   return redis.call('HMGET', M, 'inputs', 'waiting', 'waiting_bytes', 'controls', 'owner', 'ended', 'user')
@@ -56,11 +63,11 @@ end
 local function put(m, kind, body, turn, target)
   local index = tonumber(m[1]) + 1
   redis.call('XADD', key('i'), index .. '-0', 'k', kind, 'b', body, 't', turn, 'g', target)
-  redis.call('HSET', M, 'inputs', index, 'fresh', '')
+  local fresh = is_presence(kind) and {} or { 'fresh', '' }
   if is_control(kind) then
-    redis.call('HINCRBY', M, 'controls', 1)
+    redis.call('HSET', M, 'inputs', index, 'controls', m[4] + 1, unpack(fresh))
   else
-    redis.call('HSET', M, 'waiting', m[2] + 1, 'waiting_bytes', m[3] + #body)
+    redis.call('HSET', M, 'inputs', index, 'waiting', m[2] + 1, 'waiting_bytes', m[3] + #body, unpack(fresh))
   end
   return index
 end
@@ -68,13 +75,9 @@ end
 -- Gives the lease to a worker and answers with all it needs to go on.
 local function take(worker, mark, ttl)
   local m = redis.call('HMGET', M, 'user', 'agent', 'lease', 'previous', 'seq', 'mark', 'floor', 'floor_mark',
-    'log_bytes', 'run', 'attempt', 'deaths', 'live', 'owner')
-  local deaths = tonumber(m[12] or 0)
-  if m[13] == '1' then
-    deaths = deaths + 1
-    redis.call('HSET', M, 'live', '0', 'deaths', deaths)
-  end
-  redis.call('HSET', M, 'owner', worker, 'lease', mark)
+    'log_bytes', 'run', 'attempt', 'deaths', 'live', 'owner', 'profile')
+  local deaths = tonumber(m[12] or 0) + (m[13] == '1' and 1 or 0)
+  redis.call('HSET', M, 'owner', worker, 'lease', mark, 'live', '0', 'deaths', deaths)
   local time = now()
   redis.call('ZADD', W, 'GT', time + ttl, worker)
   redis.call('ZADD', DUE, time + ttl, S)
@@ -84,8 +87,8 @@ local function take(worker, mark, ttl)
   local asks, steps = {}, {}
   if run ~= '' then asks, steps = redis.call('HGETALL', key('q')), redis.call('HGETALL', key('k')) end
   return { m[1], m[2], previous, m[5], m[6], m[7], m[8], m[9], run, m[11] or 0, deaths,
-    redis.call('SCARD', key('l')), pending(), redis.call('HGETALL', key('u')), asks, steps, time,
-    m[14] and m[14] ~= '' and '1' or '0' }
+    pending(), redis.call('HGETALL', key('u')), asks, steps, time,
+    m[14] and m[14] ~= '' and '1' or '0', m[15] or '' }
 end
 
 -- Has somebody look at the inbox: the living owner, or else this worker as the new one, or else the next that scans.
@@ -104,11 +107,10 @@ local function rouse(owner, worker, mark, ttl)
 end
 
 -- The Redis expiry is only a backstop, a day behind the session's own; moved at most once an hour.
-local function keep(lifetime)
-  local time = now()
-  local until_ = time + lifetime + 86400000
-  local last = tonumber(redis.call('HGET', M, 'kept') or 0)
-  if math.abs(until_ - last) > 3600000 then
+-- `last` is what the session's meta holds as `kept`.
+local function keep(lifetime, last)
+  local until_ = now() + lifetime + 86400000
+  if math.abs(until_ - tonumber(last or 0)) > 3600000 then
     redis.call('HSET', M, 'kept', until_)
     for _, kind in ipairs({ 'm', 'i', 'e', 'd', 'q', 'u', 'k', 'x', 'l', 'f' }) do
       redis.call('PEXPIREAT', key(kind), until_)

@@ -4,5 +4,5 @@ local mark, later, lifetime = unpack(ARGV)
 if redis.call('HGET', M, 'lease') ~= mark then return { 'fenced' } end
 redis.call('HSET', M, 'owner', '', 'lease', '', 'previous', mark)
 redis.call('ZADD', DUE, now() + later, S)
-keep(tonumber(lifetime))
+keep(tonumber(lifetime), redis.call('HGET', M, 'kept'))
 return { 'ok' }

@@ -3,7 +3,7 @@
 -- ARGV: seq, mark, most entries, most bytes, worker or '', user, client
 local seq, mark, most, most_bytes, worker, user, client = unpack(ARGV)
 seq = tonumber(seq)
-local m = redis.call('HMGET', M, 'user', 'agent', 'seq', 'mark', 'floor', 'floor_mark', 'ended')
+local m = redis.call('HMGET', M, 'user', 'agent', 'seq', 'mark', 'floor', 'floor_mark', 'ended', 'profile')
 if not m[1] then return { 'missing' } end
 if m[7] then return { 'ended' } end
 local acked = ''
@@ -14,7 +14,7 @@ if worker ~= '' then
   acked = last and string.match(last, '^%d+') or ''
 end
 local head, floor = tonumber(m[3]), tonumber(m[5])
-local answer = { 'ok', m[2], m[1], head, m[4], acked, 'ok', {} }
+local answer = { 'ok', m[2], m[1], head, m[4], acked, 'ok', {}, m[8] or '' }
 local function differs(join)
   answer[7] = join
   return answer

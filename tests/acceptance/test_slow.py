@@ -1,0 +1,146 @@
+"""A client stops reading while much is produced for it: it costs the worker nothing, nobody notices, it resumes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.server import ParleyServer
+from tests.support.wire import WireClient, assert_gapless, ends, is_a, placed
+
+FLOOD = """
+import app as cl
+
+PIECE = "0123456789abcdef" * 2048
+
+@cl.on_message
+async def main(message):
+    for k in range(int(message.content) * 32):
+        await cl.Message(f"{k} {PIECE}").send()
+"""
+ECHO = """
+import app as cl
+
+@cl.on_message
+async def main(message):
+    await cl.Message(message.content).send()
+"""
+MEGABYTES = 100
+GROWTH = 5 * 1024
+"""KB by which it may cost more to be read slowly than to be read."""
+
+GONE_WITHIN = 15.0
+"""Seconds after which a socket nobody reads must be gone. It stands still as soon as the kernel's buffers are full."""
+
+PATIENCE = 90.0
+
+
+class Flooded:
+    """A server that floods one client while another one talks to it."""
+
+    def __init__(self, server: ParleyServer, client: WireClient, talker: WireClient) -> None:
+        self.server, self.client, self.talker = server, client, talker
+        self._proc = Path(f"/proc/{server.pid}")
+        self.before = self._kb("VmRSS")
+        self.sockets = self._sockets()
+        self.slowest = 0.0
+
+    @property
+    def growth(self) -> int:
+        """KB by which the worker was ever larger than before the flood."""
+        return self._kb("VmHWM") - self.before
+
+    async def talk(self, until: asyncio.Task[None]) -> None:
+        """Round trips of another session, one after the other, until a task is done."""
+        loop = asyncio.get_running_loop()
+        while not until.done():
+            began = loop.time()
+            await self.talker.count("message", content="ping")
+            await self.talker.collect(ends())
+            self.slowest = max(self.slowest, loop.time() - began)
+
+    async def lose_a_socket(self) -> None:
+        """Wait until the worker has one socket less."""
+        while self._sockets() >= self.sockets:
+            await asyncio.sleep(0.1)
+
+    def _kb(self, what: str) -> int:
+        found = re.search(rf"{what}:\s+(\d+) kB", (self._proc / "status").read_text())
+        assert found
+        return int(found[1])
+
+    def _sockets(self) -> int:
+        names = [os.readlink(fd) for fd in (self._proc / "fd").iterdir() if fd.is_symlink()]
+        return sum(name.startswith("socket:") for name in names)
+
+
+@asynccontextmanager
+async def flooded(start: StartServer) -> AsyncIterator[Flooded]:
+    server = start({"echo": ECHO, "flood": FLOOD}, program=("app",))
+    client = await WireClient.connect(server.ws_url)
+    talker = await WireClient.connect(server.ws_url)
+    await client.hello(agent="flood", client="flooded-one")
+    await talker.hello(agent="echo")
+    for warm, content in ((client, "4"), (talker, "ping")):
+        await warm.count("message", content=content)
+        await warm.collect(ends(), PATIENCE)
+    try:
+        yield Flooded(server, client, talker)
+    finally:
+        await asyncio.gather(client.drop(), talker.drop())
+
+
+async def read_all(client: WireClient) -> None:
+    """Read to the end of the turn, and keep nothing of it."""
+    while not ends()(await client.receive(PATIENCE)):
+        client.frames.clear()
+        client.raw.clear()
+
+
+@pytest.mark.timeout(400)
+async def test_who_stops_reading_costs_no_memory_and_resumes(server: StartServer) -> None:
+    async with flooded(server) as flood:
+        await flood.client.count("message", content=str(MEGABYTES))
+        reading = asyncio.create_task(read_all(flood.client))
+        await flood.talk(reading)
+        await reading
+        read, slowest = flood.growth, flood.slowest
+    async with flooded(server) as flood:
+        client = flood.client
+        await client.count("message", content=str(MEGABYTES))
+        await client.collect(is_a("ack"))
+        client._socket.transport.pause_reading()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        async with asyncio.timeout(PATIENCE):
+            await flood.talk(asyncio.create_task(flood.lose_a_socket()))
+        gone = loop.time() - began
+        since = client.since
+        back = await WireClient.connect(flood.server.ws_url)
+        await back.hello(client="flooded-one", session=client.welcome["session"], since=since)
+        await flood.talk(asyncio.create_task(read_last(back)))
+        unread = flood.growth
+        assert_gapless(back.frames, after=since["seq"])
+        log = flood.server.log.read_text().splitlines()
+        await back.close()
+    print("FIGURES", read, unread, gone, slowest, flood.slowest)
+    figures = {"read_kb": read, "unread_kb": unread, "gone_s": gone, "slowest_s": (slowest, flood.slowest)}
+    codes = [json.loads(line).get("code") for line in log if "connection_closed" in line]
+    assert 4431 in codes, (codes, figures)
+    assert unread < read + GROWTH, figures
+    assert gone < GONE_WITHIN, figures
+    assert flood.slowest < max(1.0, 3 * slowest), figures
+
+
+async def read_last(client: WireClient) -> None:
+    """Read to the end of the turn, which is in the log whatever of its beginning is not."""
+    while not any(place.event["type"] == "RUN_FINISHED" for place in placed([await client.receive(PATIENCE)])):
+        pass

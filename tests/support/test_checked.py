@@ -1,0 +1,92 @@
+"""That no frame of the test suite goes by unchecked."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.gateway.connection import Receive
+from app.gateway.outbox import Message, Send
+from tests.support.checked import CheckedEndpoint
+from tests.support.document import UNDOCUMENTED
+from tests.support.server import ROOT, ParleyServer
+
+PONG = {"type": "pong", "time": 1}
+PING = {"type": "ping", "t": 1}
+
+KNOWN = {
+    # hold what they send and get against the document themselves
+    "support/wire.py",
+    "client/fake.py",
+    "playground/test_counting.py",
+    # play through the fake
+    "client/test_counting.py",
+    # talk to servers that hold all frames against it
+    "gateway/test_doors.py",
+    # are about what is no frame of ours
+    "support/test_checked.py",
+    "support/test_wire.py",
+    "client/test_ending.py",
+}
+"""The modules that open or play WebSockets by themselves, or say how."""
+
+
+async def passed(*, sent: Sequence[Any] = (), received: Sequence[str] = ()) -> list[str]:
+    """What is reported of a connection with these frames."""
+    reports: list[str] = []
+    waiting = deque(received)
+
+    async def endpoint(_: Any, receive: Receive, send: Send) -> None:
+        while waiting:
+            await receive()
+        for frame in sent:
+            await send({"type": "websocket.send", "text": json.dumps(frame)})
+
+    async def receive() -> Message:
+        return {"type": "websocket.receive", "text": waiting.popleft()}
+
+    async def send(_: Message) -> None:
+        pass
+
+    await CheckedEndpoint(endpoint, reports.append)({}, receive, send)
+    return reports
+
+
+async def test_documented_frames_pass() -> None:
+    assert await passed(sent=[PONG], received=[json.dumps(PING)]) == []
+
+
+@pytest.mark.parametrize("frame", [{"type": "pong"}, PONG | {"more": 1}, {"type": "gossip"}])
+async def test_a_server_must_send_what_is_documented(frame: Any) -> None:
+    assert [UNDOCUMENTED in report for report in await passed(sent=[frame])] == [True]
+
+
+async def test_what_the_server_refuses_may_be_anything() -> None:
+    assert await passed(received=["{", '{"type":"gossip"}', "[]"]) == []
+
+
+async def test_what_the_server_takes_must_be_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.protocol.codec.decode", lambda text: text)
+    assert [UNDOCUMENTED in report for report in await passed(received=['{"type":"gossip"}'])] == [True]
+
+
+def test_a_server_with_an_undocumented_frame_fails_at_its_end(tmp_path: Path) -> None:
+    server = ParleyServer(tmp_path)
+    server.log.write_text(f"{UNDOCUMENTED}: because\n")
+    with pytest.raises(AssertionError, match="because"):
+        server.close()
+
+
+def test_who_opens_or_plays_a_websocket_is_known() -> None:
+    folder = ROOT / "tests"
+    opening = {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*.py")
+        if any(sign in path.read_text() for sign in ("websockets.asyncio", "route_web_socket("))
+    }
+    assert opening == KNOWN, "is every frame of these held against the document?"
