@@ -33,8 +33,11 @@ log = logs.get(__name__)
 CONFIG_EXIT = 3
 """The exit code of a worker that cannot start; it would fail again, so it is not replaced."""
 
-DEAD_PEER_MS = 15_000
-"""Milliseconds that sent data may go unacknowledged before the kernel gives a socket up."""
+DEAD_PEER_MS = 12_000
+"""Milliseconds that sent data may go unacknowledged, or unread, before the kernel gives a socket up.
+
+A client that does not read is sent away after `send_timeout`, but its socket ends only with what is on its way to it.
+"""
 
 STOP_WITHIN = 10.0
 """Seconds beyond `drain_timeout` that a stopping worker may take before it is killed."""
