@@ -86,9 +86,11 @@ class Batcher:
         self._waiting: deque[_Call] = deque()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop
 
     def start(self) -> None:
         """Begin to send."""
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run(), name="store batcher")
 
     async def stop(self) -> None:
@@ -113,11 +115,10 @@ class Batcher:
         return self._call(command, None, within)
 
     def _call(self, command: tuple[Argument, ...], script: Script | None, within: float | None) -> asyncio.Future[Any]:
-        loop = asyncio.get_running_loop()
-        deadline = float("inf") if within is None else loop.time() + within
+        deadline = float("inf") if within is None else self._loop.time() + within
         # packed here, so that what cannot be sent fails its own call and no other; by redis-py it takes 40 us more
         packed = pack_command(command)  # type: ignore[arg-type]  # its stub knows tuples of one only
-        call = _Call(script.name if script else str(command[0]), packed, script, deadline, loop.create_future())
+        call = _Call(script.name if script else str(command[0]), packed, script, deadline, self._loop.create_future())
         self._waiting.append(call)
         self._wanted.set()
         return call.reply
@@ -151,7 +152,7 @@ class Batcher:
                 self._give_up()
 
     def _give_up(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         for call in [call for call in self._waiting if call.deadline <= now]:
             self._waiting.remove(call)
             if not call.reply.done():
