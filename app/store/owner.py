@@ -17,9 +17,10 @@ from app.protocol.frames import Position
 from app.settings import Settings
 from app.store import keys, replies
 from app.store.base import Appended, Batch, Claim, Input, Page, Scan, Snapshot
-from app.store.batcher import Argument, Batcher, load_scripts
+from app.store.batcher import Argument, Batcher
 from app.store.file_index import FileIndex
 from app.store.files import FileStore, Run
+from app.store.link import load_scripts
 from app.store.listeners import Listeners
 from app.tokens import new_token
 
