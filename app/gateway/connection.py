@@ -210,7 +210,7 @@ class Connection:
         self._watch_expiry()
         self._outbox.put(greeting.welcome(self._site, hello, attachment))
         self._follower.start(since, attachment.page)
-        self._intake = Intake(self._site, self._session, hello.client, self._outbox.put)
+        self._intake = Intake(self._site, self._session, hello.client, self._outbox.put, self._outbox.put_soon)
         log.info("connection_attached", connection=self.number, session=self._session, user=identity.user)
         self._presence = presence.of(self._site, attachment, hello.client)
         if self._presence is not None:

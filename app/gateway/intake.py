@@ -18,6 +18,8 @@ from app.protocol.inputs import CONTROL_KINDS, CancelInput, ClientFrame, Durable
 from app.store.base import Accepted, NewInput, Refused
 from app.tokens import new_token
 
+Put = Callable[[bytes], None]
+
 MALFORMED_PER_MINUTE = 10
 """Bad frames a client may send a minute before it is taken for hostile."""
 
@@ -40,15 +42,16 @@ def decode(raw: str | bytes) -> ClientFrame:
 
 
 class Intake:
-    """Takes the frames of one client, in order. `put` sends a frame back."""
+    """Takes the frames of one client, in order. `put` sends a frame back, `put_soon` one that may wait a moment."""
 
-    __slots__ = ("_client", "_malformed", "_put", "_refused", "_resting", "_session", "_site")
+    __slots__ = ("_client", "_malformed", "_put", "_put_soon", "_refused", "_resting", "_session", "_site")
 
-    def __init__(self, site: Site, session: str, client: str, put: Callable[[bytes], None]) -> None:
+    def __init__(self, site: Site, session: str, client: str, put: Put, put_soon: Put) -> None:
         self._site = site
         self._session = session
         self._client = client
         self._put = put
+        self._put_soon = put_soon
         self._malformed: Bucket | None = None
         # the counters that were refused and did not come again, of which the first is the one that must
         self._refused = range(0)
@@ -110,7 +113,9 @@ class Intake:
 
     def _acknowledge(self, n: int, kept: Accepted) -> None:
         self._refused = range(max(self._refused.start, n + 1), self._refused.stop)
-        self._put(codec.encode_ack(n, queued=kept.queued, duplicate=kept.duplicate, index=kept.index, turn=kept.turn))
+        self._put_soon(
+            codec.encode_ack(n, queued=kept.queued, duplicate=kept.duplicate, index=kept.index, turn=kept.turn)
+        )
 
     # ---- refusals
 
