@@ -130,6 +130,7 @@ async def test_who_stops_reading_costs_no_memory_and_resumes(server: StartServer
         log = flood.server.log.read_text().splitlines()
         await back.close()
     figures = {"read_kb": read, "unread_kb": unread, "gone_s": gone, "slowest_s": (slowest, flood.slowest)}
+    __import__("sys").stdout.write(str(figures))
     codes = [json.loads(line).get("code") for line in log if "connection_closed" in line]
     assert 4431 in codes, (codes, figures)
     assert unread < read + GROWTH, figures
