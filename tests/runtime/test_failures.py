@@ -142,6 +142,8 @@ async def test_a_session_whose_runner_crashed_is_taken_up_again(
 ) -> None:
     monkeypatch.setattr("app.runtime.supervisor.CRASH_PAUSE", 0.05)
     made = await worker(TWO)
+    for loop in made.supervisor._loops:
+        loop.cancel()  # or its scan would find the session, some seconds later
     talk = await Talk.start(made)
     sound = getattr(Runner, where)
     crashes = iter([True])
