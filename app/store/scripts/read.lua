@@ -32,14 +32,15 @@ local function add(last, fields)
 end
 -- the first entry holds the position itself, unless the position is the floor; a few at a time are looked at, for
 -- they may be large
-local from, first = math.max(seq, 1) .. '-0', true
+local from, i = math.max(seq, 1) .. '-0', 0
 repeat
   local part = redis.call('XRANGE', key('e'), from, '+', 'COUNT', 16)
   for _, entry in ipairs(part) do
     local last, fields = tonumber(string.match(entry[1], '^%d+')), entry[2]
-    if first and seq > floor and fields[4] ~= mark then return differs('diverged') end
+    i = i + 1
+    if i == 1 and seq > floor and fields[4] ~= mark then return differs('diverged') end
     if last > seq and not add(last, fields) then return answer end
-    from, first = '(' .. entry[1], false
+    from = '(' .. entry[1]
   end
 until #part < 16
 return answer
