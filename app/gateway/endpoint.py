@@ -119,8 +119,6 @@ class Endpoint:
     # ---- inside
 
     def _refusal(self, scope: Message, headers: dict[str, str], address: str | None) -> Closing | None:
-        if self._draining:
-            return _going_away()
         if reason := self._origins.refusal(headers.get("host"), headers.get("origin")):
             return Closing.error(CloseCode.FORBIDDEN, "origin_refused", reason)
         if scope["subprotocols"] and SUBPROTOCOL not in scope["subprotocols"]:
@@ -134,7 +132,7 @@ class Endpoint:
         self._admission.enter(address)
         self._connections[connection] = None
         CONNECTIONS.inc()
-        if self._draining:  # since it was let in
+        if self._draining:
             connection.close(_going_away())
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._sweep(), name="gateway sweep")
