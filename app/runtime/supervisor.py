@@ -29,6 +29,12 @@ RENEW_EVERY = 0.5
 SCAN_EVERY = 0.25
 """Seconds between looks at a quarter of the partitions."""
 
+STORE_AWAY = 1.0
+"""Seconds a look at the store may take; past it, the store was away, and nobody could renew."""
+
+SETTLE = 2.0
+"""Seconds that all workers then have to connect anew and renew, before any is taken for dead."""
+
 TAKE_OVER_AT_ONCE = 32
 """Partitions of a dead worker that are gone through at the same time."""
 
@@ -219,11 +225,19 @@ class Supervisor:
         """Take up what is due, and what workers had that are seen to be dead."""
         if self._draining:
             return
+        began = asyncio.get_running_loop().time()
         scans = await asyncio.gather(*(self._store.scan(number, ()) for number in partitions))
         for number, scan in zip(partitions, scans, strict=True):
             self._lookout.note(number, scan)
+        dead = await self._lookout.dead()
+        was_away = asyncio.get_running_loop().time() - began > STORE_AWAY
+        self._settling = was_away and not self._settling  # a worker that is always so slow goes on all the same
+        if self._settling:
+            log.warning("store_was_away", reason="nobody is taken for dead until all had time to renew")
+            await asyncio.sleep(SETTLE)
+            return
         await self._take_all([session for scan in scans for session in scan.sessions])
-        for worker in await self._lookout.dead():
+        for worker in dead:
             await self._take_over(worker)
 
     async def _take_over(self, worker: str) -> None:

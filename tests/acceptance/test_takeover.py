@@ -135,3 +135,21 @@ async def test_lost_subscriptions_are_no_deaths(server: StartServer, valkey: Val
         assert (end["attempt"], end["events"][-1]["type"]) == (1, "RUN_FINISHED"), end
         assert_gapless(session.watcher.frames)
         await session.close()
+
+
+@pytest.mark.timeout(300)
+async def test_a_store_that_was_away_for_longer_than_a_lease_is_nobodys_death(
+    server: StartServer, valkey: ValkeyProcess
+) -> None:
+    places = [place_of(each) for each in three(server, valkey)]
+    sessions: list[Watched] = []
+    for owner in places:
+        sessions += await watched(owner, [place for place in places if place is not owner], 5, 400)
+    await asyncio.to_thread(valkey.kill)
+    await asyncio.sleep(LEASE + 1)
+    await asyncio.to_thread(valkey.start)
+    for session in sessions:
+        end = await session.end()
+        assert (end["attempt"], end["events"][-1]["type"]) == (1, "RUN_FINISHED"), end
+        assert_gapless(session.watcher.frames)
+        await session.close()
