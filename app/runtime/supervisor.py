@@ -61,6 +61,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._draining = False
+        self._settling = False
         self._loop: asyncio.AbstractEventLoop
         SESSIONS_RUNNING.set_function(lambda: len(self._runners))
 
@@ -209,6 +210,8 @@ class Supervisor:
                 await self._store.renew([p for p, sessions in self._held.items() if sessions > 0])
             except StoreError as error:
                 log.warning("renewal_failed", reason=str(error))
+            except Exception:  # whatever it is, the next renewal is still to be made
+                log.exception("renewal_failed")
             await asyncio.sleep(RENEW_EVERY)
 
     async def _scan(self) -> None:
@@ -218,6 +221,8 @@ class Supervisor:
                 await self._look(range(quarter, PARTITIONS, 4))
             except StoreError as error:
                 log.warning("scan_failed", reason=str(error))
+            except Exception:  # whatever it is, the next look is still to be taken
+                log.exception("scan_failed")
             quarter = (quarter + 1) % 4
             await asyncio.sleep(SCAN_EVERY)
 

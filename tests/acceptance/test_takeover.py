@@ -141,7 +141,8 @@ async def test_lost_subscriptions_are_no_deaths(server: StartServer, valkey: Val
 async def test_a_store_that_was_away_for_longer_than_a_lease_is_nobodys_death(
     server: StartServer, valkey: ValkeyProcess
 ) -> None:
-    places = [place_of(each) for each in three(server, valkey)]
+    servers = three(server, valkey)
+    places = [place_of(each) for each in servers]
     sessions: list[Watched] = []
     for owner in places:
         sessions += await watched(owner, [place for place in places if place is not owner], 5, 400)
@@ -153,3 +154,8 @@ async def test_a_store_that_was_away_for_longer_than_a_lease_is_nobodys_death(
         assert (end["attempt"], end["events"][-1]["type"]) == (1, "RUN_FINISHED"), end
         assert_gapless(session.watcher.frames)
         await session.close()
+    assert all("store_was_away" in each.log.read_text() for each in servers)
+    # and one that dies after that is taken over as ever
+    sessions = await watched(places[0], places[1:], 5, LONG)
+    assert max(await next_attempts(sessions, places[0].pid, signal.SIGKILL)) < LEASE
+    await assert_taken_over(sessions)
