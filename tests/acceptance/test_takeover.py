@@ -159,3 +159,4 @@ async def test_a_store_that_was_away_for_longer_than_a_lease_is_nobodys_death(
     sessions = await watched(places[0], places[1:], 5, LONG)
     assert max(await next_attempts(sessions, places[0].pid, signal.SIGKILL)) < LEASE
     await assert_taken_over(sessions)
+    await asyncio.to_thread(servers[0].kill_group)
