@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from app import logs
@@ -149,11 +149,20 @@ class Supervisor:
             # the store says it is ours and nobody runs it: a reply was lost on the way
             self._spawn(self._take_again(session), f"take {session}")
 
+    def look(self) -> None:
+        """Have every runner look at its inbox."""
+        self._wake_all(self._runners)
+
     # ---- inside
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         # not by the loop's factory: it looks after the tasks that handlers make, and a push may be one's doing
         self._keep(asyncio.Task(work, loop=self._loop, name=name))
+
+    def _wake_all(self, sessions: Iterable[str]) -> None:
+        for runner in [self._runners[session] for session in sessions]:
+            if not runner.released:
+                runner.wake()
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -241,7 +250,9 @@ class Supervisor:
             log.warning("store_was_away", reason="nobody is taken for dead until all had time to renew")
             await asyncio.sleep(SETTLE)
             return
-        await self._take_all([session for scan in scans for session in scan.sessions])
+        found = [session for scan in scans for session in scan.sessions]
+        self._wake_all(self._runners.keys() & found)  # long at it, and a word of something new may have been lost
+        await self._take_all(found)
         for worker in dead:
             await self._take_over(worker)
 

@@ -202,6 +202,9 @@ class Work(Protocol):
     def wake(self, session: str) -> None:
         """Look at the inbox of a session of this worker."""
 
+    def look(self) -> None:
+        """Look at the inboxes of all sessions of this worker: wakes may have been lost."""
+
 
 class Gateway(Protocol):
     """What connections need of the store."""

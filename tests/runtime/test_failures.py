@@ -179,3 +179,36 @@ async def test_a_cancel_and_the_end_of_its_turn_race_and_one_of_them_wins(worker
         won[end.get("code", "finished")] += 1
         assert talk.text(turn) == "whole" or end.get("code") == "cancelled"
     assert all(won.values()), won
+
+
+ASKS = """
+@cl.on_message
+async def main(message):
+    reply = await cl.AskUserMessage("Colour?").send()
+    await cl.Message("You said " + reply["output"]).send()
+"""
+
+
+async def test_an_answer_that_comes_while_its_owner_hears_nothing(worker: Start) -> None:
+    one, two = await worker(ASKS, lease_ttl=60), await worker(lease_ttl=60)
+    talk = await Talk.start(one)
+    turn = await talk.say("x")
+    ask = await talk.asked()
+    await one.store._channel.stop()
+    talk.worker = two
+    await talk.answer(ask["id"], "blue")
+    one.store._channel.start()  # as after any lost connection: it subscribes anew
+    await talk.done(turn)
+    assert talk.text(turn) == "Colour?You said blue"
+
+
+async def test_a_wake_that_is_lost_is_made_good_by_the_scan(worker: Start) -> None:
+    one, two = await worker(ASKS, lease_ttl=1), await worker(lease_ttl=1)
+    talk = await Talk.start(one)
+    turn = await talk.say("x")
+    ask = await talk.asked()
+    one.store._channel.work = None  # what comes is lost
+    talk.worker = two
+    await talk.answer(ask["id"], "blue")
+    await talk.done(turn)
+    assert talk.text(turn) == "Colour?You said blue"

@@ -36,6 +36,9 @@ class Employed:
         self.wakes.append(session)
         self.woken.set()
 
+    def look(self) -> None:
+        """There is nothing to look at."""
+
 
 class Heard:
     """A listener that notes what it is told."""
