@@ -87,6 +87,8 @@ TURNS = Counter(
 TURN_SECONDS = Histogram("parley_turn_seconds", "How long handlers took", buckets=_DURATIONS, registry=REGISTRY)
 LEASES_LOST = Counter("parley_leases_lost", "Leases that were gone at a write", ["reason"], registry=REGISTRY)
 TAKEOVERS = Counter("parley_takeovers", "Sessions that were taken from a dead worker", registry=REGISTRY)
+HANDOVERS = Counter("parley_handovers", "Sessions that a drain gave away with work in them", registry=REGISTRY)
+DRAINING = Gauge("parley_draining", "1 while the worker drains", registry=REGISTRY)
 
 # ---- store
 

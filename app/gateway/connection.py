@@ -112,6 +112,16 @@ class Connection:
         if self._reader is not None:
             self._reader.cancel()
 
+    @property
+    def session(self) -> str:
+        """The session it is attached to, empty before it is."""
+        return self._session
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it has been told to end."""
+        return self._closing is not None
+
     def look(self) -> None:
         """See in the log whether an event was missed."""
         if self._follower is not None:

@@ -76,7 +76,7 @@ class Attempts:
         before = self._resumption(turn, resume, fold) if resume else None
         first = reopening(turn, fold, self._take(answers, turn.asks)) if again else [*opening(turn), *edited]
         turn.begin(first)
-        if self._claim.orphaned or not hook.retry:
+        if self._claim.left_by or not hook.retry:
             # From now on the store knows that it was begun: a handler that is not to run twice does not, and one
             # that kills its worker at once is found out.
             await turn.flush()

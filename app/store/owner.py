@@ -27,8 +27,8 @@ from app.tokens import new_token
 PAGE_ENTRIES = 128
 """Most entries of the log in one page."""
 
-PAGE_BYTES = 1_048_576
-"""Bytes after which a page ends; one entry may be larger than what is left."""
+PAGE_BYTES = 262_144
+"""Bytes after which a page ends; one entry may be larger than what is left. Each slow reader holds a page."""
 
 PATIENCE = 10.0
 """Seconds a client's request waits for a store that does not answer."""

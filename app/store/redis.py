@@ -180,10 +180,12 @@ class RedisStore(OwnerCalls):
         self.listeners.look(session)
 
     async def repair(self) -> None:
-        """After every new subscription: listen again where this worker has sockets, and have them look."""
+        """After every new subscription: listen again where this worker has sockets, and have all look."""
         while True:
             await self._channel.again.wait()
             self._channel.again.clear()
+            if self._work is not None:
+                self._work.look()
             sessions = self.listeners.sessions()
             for first in range(0, len(sessions), REPAIR_AT_ONCE):
                 part = sessions[first : first + REPAIR_AT_ONCE]

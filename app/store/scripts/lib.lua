@@ -94,7 +94,7 @@ local function take(worker, mark, ttl, changed, inputs)
   if run ~= '' then asks, steps = redis.call('HGETALL', key('q')), redis.call('HGETALL', key('k')) end
   return { m[1], m[2], previous, m[5], m[6], m[7], m[8], m[9], run, m[11] or 0, deaths,
     inputs or pending(), redis.call('HGETALL', key('u')), asks, steps, time,
-    m[14] and m[14] ~= '' and '1' or '0', m[15] or '' }
+    m[14] or '', m[15] or '' }
 end
 
 -- Has somebody look at the inbox: the living owner, or else this worker as the new one, or else the next that scans.
