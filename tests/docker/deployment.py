@@ -36,11 +36,12 @@ class Deployment:
             "COMPOSE_PROJECT_NAME": f"parley-test-{secrets.token_hex(4)}",
             "PUBLISH": f"127.0.0.1:{self.port}",
         }
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(self.folder)], check=True)
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(self.folder)], check=True)  # noqa: S607
 
     def start(self) -> None:
         """Run the commands of README.md under `Deploying`."""
-        script = re.search(r"^## Deploying\n.*?^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.M)
+        readme = (self.folder / "README.md").read_text()
+        script = re.search(r"^## Deploying\n.*?^```sh\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
         assert script is not None
         self.run("sh", "-ec", script[1])
 

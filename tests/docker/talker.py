@@ -1,5 +1,6 @@
-"""Clients that talk without a pause and come back after every loss, as docs/protocol.md has it: a load whose every
-answer is known beforehand.
+"""Clients that talk without a pause and come back after every loss, as docs/protocol.md has it.
+
+What they are answered is known beforehand, so a word that is lost or comes twice shows.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -149,7 +148,7 @@ def test_a_worker_has_longer_to_stop_than_it_takes(deployment: Deployment) -> No
         "from app.settings import load; from app.server import STOP_WITHIN; print(load().drain_timeout + STOP_WITHIN)"
     )
     for container in deployment.containers("app"):
-        longest = float(deployment.execute(container, f'python -c "{drain}"'))
+        longest = float(deployment.execute(container, f'python -c "{longest_stop}"'))
         assert deployment.inspect(container)["Config"]["StopTimeout"] > longest
 
 
@@ -211,7 +210,7 @@ async def test_a_push_and_the_page_come_through(deployment: Deployment, http: ht
     await client.close()
 
 
-async def test_a_page_under_another_name_is_refused(deployment: Deployment, http: httpx.AsyncClient) -> None:
+async def test_a_page_under_another_name_is_refused(http: httpx.AsyncClient) -> None:
     assert (await http.get("/agents")).status_code == 200
     assert (await http.get("/agents", headers={"Host": "rebound.example.org"})).status_code == 403
     elsewhere = {"Origin": "http://elsewhere.example.org"}
