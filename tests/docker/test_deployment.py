@@ -144,7 +144,7 @@ def test_the_store_wants_its_password_and_keeps_what_it_has(deployment: Deployme
 
 
 def test_a_worker_has_longer_to_stop_than_it_takes(deployment: Deployment) -> None:
-    drain = (
+    longest_stop = (
         "from app.settings import load; from app.server import STOP_WITHIN; print(load().drain_timeout + STOP_WITHIN)"
     )
     for container in deployment.containers("app"):
