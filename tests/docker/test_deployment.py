@@ -133,9 +133,7 @@ def test_the_store_wants_its_password_and_keeps_what_it_has(deployment: Deployme
     assert "NOAUTH" in deployment.execute(redis, "env -u REDISCLI_AUTH redis-cli ping")
     secret = deployment.secret("REDIS_PASSWORD")
     assert secret not in deployment.execute(redis, "cat /proc/*/cmdline")
-    settings = deployment.execute(
-        redis, "redis-cli config get append* && redis-cli config get maxmemory-policy"
-    ).split()
+    settings = deployment.execute(redis, "redis-cli config get 'append*' maxmemory-policy").split()
     assert dict(zip(settings[::2], settings[1::2], strict=True)).items() >= {
         ("appendonly", "yes"),
         ("appendfsync", "always"),
