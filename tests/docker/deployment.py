@@ -13,7 +13,6 @@ from typing import Any
 
 import jwt
 
-from tests.support.process import free_port
 from tests.support.server import ROOT
 
 WITHIN = 600.0
@@ -28,13 +27,11 @@ class Deployment:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "parley"
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.ws_url = f"ws://127.0.0.1:{self.port}/ws"
+        self.port = 0
         inherited = {name: value for name, value in os.environ.items() if not OURS.match(name)}
         self.env = inherited | {
             "COMPOSE_PROJECT_NAME": f"parley-test-{secrets.token_hex(4)}",
-            "PUBLISH": f"127.0.0.1:{self.port}",
+            "PUBLISH": "127.0.0.1:0",
         }
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(self.folder)], check=True)  # noqa: S607
 
@@ -44,6 +41,15 @@ class Deployment:
         script = re.search(r"^## Deploying\n.*?^```sh\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
         assert script is not None
         self.run("sh", "-ec", script[1])
+        self.port = int(self.compose("port", "balancer", "8000").rpartition(":")[2])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
 
     def close(self) -> None:
         """Take all of it down: containers, networks, volumes, and the image that was built."""
