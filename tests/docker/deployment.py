@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+import pytest
 
 from tests.support.server import ROOT
+
+ENGINE_NEEDED = [pytest.mark.docker, pytest.mark.timeout(900)]
+"""The marks of every module of tests here."""
 
 WITHIN = 600.0
 """Seconds that one command may take; the first one downloads and builds."""
@@ -37,11 +41,23 @@ class Deployment:
 
     def start(self) -> None:
         """Run the commands of README.md under `Deploying`."""
-        readme = (self.folder / "README.md").read_text()
-        script = re.search(r"^## Deploying\n.*?^```sh\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
-        assert script is not None
-        self.run("sh", "-ec", script[1])
+        readme = (self.folder / "README.md").read_text().partition("## Deploying")[2]
+        self.do(readme, "sh")
+        self.find_port()
+
+    def find_port(self) -> None:
+        """Learn the port that the engine gave the load balancer, a new one for each container."""
         self.port = int(self.compose("port", "balancer", "8000").rpartition(":")[2])
+
+    def operate(self, task: str) -> None:
+        """Run the commands of docs/operations.md for a task, the second word of their block."""
+        self.do((self.folder / "docs" / "operations.md").read_text(), f"sh {task}")
+
+    def do(self, page: str, block: str) -> None:
+        """Run the commands in the first block of a page that begins so."""
+        script = re.search(rf"^```{block}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+        assert script is not None, f"no block {block}"
+        self.run("sh", "-ec", script[1])
 
     @property
     def url(self) -> str:
@@ -96,6 +112,18 @@ class Deployment:
     def healthy(self, service: str) -> int:
         """How many containers of a service are healthy."""
         return sum(self.inspect(each)["State"]["Health"]["Status"] == "healthy" for each in self.containers(service))
+
+    def now(self) -> str:
+        """The time, as `exit_codes` takes it."""
+        return self.run("date", "+%s.%N")
+
+    def exit_codes(self, service: str, since: str) -> list[str]:
+        """What the processes of a service have ended with since then."""
+        labels = {"project": self.env["COMPOSE_PROJECT_NAME"], "service": service}
+        filters = ["event=die", *(f"label=com.docker.compose.{name}={value}" for name, value in labels.items())]
+        chosen = [part for each in filters for part in ("--filter", each)]
+        code = "{{.Actor.Attributes.exitCode}}"
+        return self.run("docker", "events", "--since", since, "--until", self.now(), "--format", code, *chosen).split()
 
     # ---- its users
 

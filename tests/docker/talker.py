@@ -38,6 +38,9 @@ class Talker:
         self.worker = ""
         self.away: list[float] = []
         """Seconds from each loss to the next welcome."""
+        self.silence = 0.0
+        """The most seconds between two frames while an answer was awaited."""
+        self._heard_at = 0.0
 
     @property
     def said(self) -> int:
@@ -46,8 +49,9 @@ class Talker:
 
     @property
     def acked(self) -> int:
-        """Of these, how many were acknowledged."""
-        return len({frame["n"] for frame in self._frames if frame["type"] == "ack"})
+        """Of these, how many were acknowledged, if only by a later welcome."""
+        numbers = {"ack": "n", "welcome": "acked"}
+        return max(int(frame[numbers[frame["type"]]]) for frame in self._frames if frame["type"] in numbers)
 
     @property
     def losses(self) -> int:
@@ -96,9 +100,12 @@ class Talker:
         while True:
             while self.ended < self.said:
                 await self._take(client, await client.receive(PATIENCE))
+                self.silence = max(self.silence, time.monotonic() - self._heard_at)
+                self._heard_at = time.monotonic()
             if stop.is_set():
                 return
             self._said.append(str(random.randint(10, 30)))
+            self._heard_at = time.monotonic()
             await self._say_last(client)
 
     async def _take(self, client: WireClient, frame: Frame) -> None:
