@@ -34,6 +34,10 @@ def deployment(clone: Deployment) -> Deployment:
 @pytest.fixture
 async def http(deployment: Deployment) -> AsyncIterator[httpx.AsyncClient]:
     """A signed-in client of the load balancer."""
-    headers = {"Authorization": f"Bearer {deployment.token('ada')}"}
-    async with httpx.AsyncClient(base_url=deployment.url, headers=headers, trust_env=False, timeout=20) as client:
+    async with signed_in(deployment) as client:
         yield client
+
+
+def signed_in(deployment: Deployment) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {deployment.token('ada')}"}
+    return httpx.AsyncClient(base_url=deployment.url, headers=headers, trust_env=False, timeout=20)

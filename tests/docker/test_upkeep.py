@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from tests.docker.conftest import signed_in
 from tests.docker.deployment import ENGINE_NEEDED, Deployment
 from tests.docker.report import say_of
 from tests.docker.talker import Talker, answered_again, talking
@@ -116,20 +117,22 @@ async def test_a_killed_store_loses_nothing(deployment: Deployment) -> None:
 
 async def test_a_backup_can_be_put_back(deployment: Deployment) -> None:
     token = deployment.token("ada")
-    async with await WireClient.connect(deployment.ws_url) as client:
+    async with await WireClient.connect(deployment.ws_url) as client, signed_in(deployment) as http:
         session = (await client.hello(agent="echo", token=token))["session"]
         await client.count("message", content="before")
         await client.collect(ends())
+        file = (await http.post(f"/sessions/{session}/files", params={"name": "a.txt"}, content=b"kept")).json()["url"]
     since = client.since
     deployment.operate("backup")
     deployment.compose("down", "--volumes")
     deployment.operate("restore")
     deployment.find_port()
-    async with await WireClient.connect(deployment.ws_url) as client:
+    async with await WireClient.connect(deployment.ws_url) as client, signed_in(deployment) as http:
         await client.hello(session=session, since=since, token=token)
         await client.count("message", content="after")
         await client.collect(ends())
         assert transcript(client.frames) == [("user", "after"), ("assistant", "Received: after")]
+        assert (await http.get(file)).content == b"kept"
 
 
 async def both_healthy(deployment: Deployment) -> None:
