@@ -49,7 +49,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_authorization", "_closing", "_expires", "_follower", "_intake", "_outbox", "_presence", "_queue",
+        "_authorization", "_closing", "_expires", "_follower", "_intake", "_loop", "_outbox", "_presence", "_queue",
         "_queued_bytes", "_rate", "_reader", "_receive", "_room", "_send", "_session", "_site", "_taker", "_timer",
         "number",
     )  # fmt: skip
@@ -61,7 +61,7 @@ class Connection:
         self._receive = receive
         self._send = send
         self._outbox = Outbox(send, site.settings.outbox_bytes, site.settings.send_timeout, self._outbox_failed)
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         rate = site.settings.max_frames_per_second
         self._rate = Bucket(rate * BURST_SECONDS, rate, loop.time())
         self._timer = loop.call_later(site.settings.hello_timeout, self._no_hello)
@@ -136,13 +136,12 @@ class Connection:
         return None
 
     async def _read(self) -> int | None:
-        loop = asyncio.get_running_loop()
         while self._closing is None:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 return message.get("code")
             FRAMES_IN.inc()
-            if not self._rate.take(loop.time()):
+            if not self._rate.take(self._loop.time()):
                 raise Closing.bye(CloseCode.TOO_MANY_FRAMES, "too_many_frames", int(BURST_SECONDS * 1000))
             text = message.get("text")
             raw: str | bytes = message["bytes"] if text is None else text
@@ -152,7 +151,7 @@ class Connection:
                 self._queued_bytes += len(raw)
                 self._queue.append(raw)
             while self._is_full():
-                self._room = loop.create_future()
+                self._room = self._loop.create_future()
                 await self._room
         await asyncio.sleep(0)  # what was taken here closed the connection, and here this task hears of it
         return None
@@ -173,7 +172,7 @@ class Connection:
             raise Closing.because(error) from error
         if rest is not None:
             self._queue = deque()
-            self._taker = asyncio.Task(self._take_all(rest, self._queue), loop=asyncio.get_running_loop())
+            self._taker = asyncio.Task(self._take_all(rest, self._queue), loop=self._loop)
 
     async def _take_all(self, rest: Awaitable[None], queue: deque[str | bytes]) -> None:
         try:
@@ -255,5 +254,4 @@ class Connection:
         if left <= 0:
             self.close(Closing.error(CloseCode.NOT_AUTHENTICATED, "token_expired", "the token has expired"))
         else:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(min(left, LONGEST_TIMER), self._watch_expiry)
+            self._timer = self._loop.call_later(min(left, LONGEST_TIMER), self._watch_expiry)

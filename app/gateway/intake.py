@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable
 
 from app.errors import ProtocolError, StoreFull, StoreUnavailable
@@ -17,6 +16,7 @@ from app.protocol.close import CloseCode
 from app.protocol.frames import ErrorFrame
 from app.protocol.inputs import CONTROL_KINDS, CancelInput, ClientFrame, Durable, Hello, Ping
 from app.store.base import Accepted, NewInput, Refused
+from app.tokens import new_token
 
 MALFORMED_PER_MINUTE = 10
 """Bad frames a client may send a minute before it is taken for hostile."""
@@ -78,7 +78,7 @@ class Intake:
         new = _new_input(frame)
         if reason := self._unwanted(new):
             self._refuse(new.n, *reason)
-        elif asyncio.get_running_loop().time() < self._resting:
+        elif self._resting and asyncio.get_running_loop().time() < self._resting:
             self._refuse_for_now(new.n, "the store does not answer")
         else:
             await self._offer(new)
@@ -154,6 +154,6 @@ class Intake:
 
 def _new_input(frame: Durable) -> NewInput:
     body = codec.body_of(frame)
-    turn = "" if frame.type in CONTROL_KINDS else secrets.token_urlsafe(12)
+    turn = "" if frame.type in CONTROL_KINDS else new_token()
     target = frame.turn or "" if isinstance(frame, CancelInput) else ""
     return NewInput(frame.n, frame.type, body, codec.checksum(body), turn, target)

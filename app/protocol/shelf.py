@@ -56,5 +56,7 @@ class Shelf(Generic[K]):
             self._bytes -= self._sizes.pop(key)
 
     def _next_to_go(self, kept: K) -> K:
-        others = [key for key in self._things if key != kept]
-        return next((key for key in others if not self._spared(key)), others[0])
+        for key in self._things:
+            if key != kept and not self._spared(key):
+                return key
+        return next(key for key in self._things if key != kept)

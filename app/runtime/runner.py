@@ -42,7 +42,15 @@ class Runner:
     """Runs a session's turns until its inbox is empty or its lease is gone."""
 
     def __init__(
-        self, store: Inbox, claim: Claim, agent: Agent, settings: Settings, familiar: Familiar, keep: Keep
+        self,
+        store: Inbox,
+        claim: Claim,
+        agent: Agent,
+        settings: Settings,
+        familiar: Familiar,
+        keep: Keep,
+        *,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.claim = claim
         self.released = False
@@ -51,9 +59,11 @@ class Runner:
         self._settings = settings
         self._familiar = familiar
         self._keep = keep
+        self._loop = loop
         self._emitter = Emitter(
             store,
             claim,
+            loop,
             window=settings.delta_window_ms / 1000,
             keep=(settings.log_events, settings.log_bytes),
             lost=self._lost,
@@ -68,7 +78,7 @@ class Runner:
         self._ending = claim.expired
         self._draining = False
         known = familiar.knows(claim) or claim.head.seq == 0
-        self._attempts = Attempts(store, claim, agent, settings, self._emitter, self._state, resumed=known)
+        self._attempts = Attempts(store, claim, agent, settings, self._emitter, self._state, loop=loop, resumed=known)
         self._unfinished = claim.run
         self._turn: Turn | None = None
         self._doing = ""
@@ -93,7 +103,7 @@ class Runner:
         """There is something new in the inbox."""
         self._unread = True
         if self._reading is None:
-            self._reading = asyncio.create_task(self._read())
+            self._reading = self._loop.create_task(self._read())
 
     def drain(self) -> None:
         """Take no further turn; hand the session over after the running one."""

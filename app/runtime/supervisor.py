@@ -55,12 +55,14 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._draining = False
+        self._loop: asyncio.AbstractEventLoop
         SESSIONS_RUNNING.set_function(lambda: len(self._runners))
 
     # ---- life
 
     def start(self) -> None:
         """Take leases from now on, and look for sessions that nobody runs."""
+        self._loop = asyncio.get_running_loop()
         self._background.start()
         outside.serve(self._store)
         self._store.employ(self)
@@ -76,8 +78,8 @@ class Supervisor:
         self._store.dismiss()
         for runner in self._runners.values():
             runner.drain()
-        deadline = asyncio.get_running_loop().time() + timeout
-        while self._runners and (left := deadline - asyncio.get_running_loop().time()) > 0:
+        deadline = self._loop.time() + timeout
+        while self._runners and (left := deadline - self._loop.time()) > 0:
             await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         await self._hand_over()
         await self._background.stop()
@@ -114,7 +116,7 @@ class Supervisor:
             log.error("agent_missing", session=claim.session, agent=claim.agent)
             self._spawn(self._store.postpone(claim, self._settings.lease_ttl), f"postpone {claim.session}")
             return
-        runner = Runner(self._store, claim, agent, self._settings, self._familiar, self._keep)
+        runner = Runner(self._store, claim, agent, self._settings, self._familiar, self._keep, loop=self._loop)
         self._runners[claim.session] = runner
         self._held[partition(claim.session)] += 1
         self._spawn(self._run(runner), f"session {claim.session}")
@@ -132,7 +134,7 @@ class Supervisor:
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         # not by the loop's factory: it looks after the tasks that handlers make, and a push may be one's doing
-        self._keep(asyncio.Task(work, loop=asyncio.get_running_loop(), name=name))
+        self._keep(asyncio.Task(work, loop=self._loop, name=name))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
