@@ -3,7 +3,7 @@
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --no-config --universal --generate-hashes --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup serve test lint lock browser bench-bridge
+.PHONY: help setup serve test test-docker lint lock browser bench-bridge
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -16,6 +16,9 @@ serve: setup ## Serve the agents in handlers/; HOST=… and PORT=… are honoure
 
 test: lint browser ## Lint, then run all tests; ARGS=… goes to pytest
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+test-docker: setup ## Try docker-compose.yml, with a Docker engine; ARGS=… goes to pytest
+	@$(BIN)/pytest -m docker -rP tests/docker $(ARGS)
 
 lint: setup ## Check style, types and layers
 	@$(BIN)/ruff check
