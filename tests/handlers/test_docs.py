@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+import httpx
 import pytest
 from markdown_it import MarkdownIt
 from typing_extensions import override
@@ -98,6 +99,7 @@ async def test_links_lead_to_what_is_there(parley: ParleyServer) -> None:
         path, _, anchor = target.partition("#")
         assert (ROOT / path).is_file(), target
         assert not anchor or anchor in anchors((ROOT / path).read_text()), target
+        assert httpx.get(f"{parley.url}/{path}", trust_env=False).text == (ROOT / path).read_text()
 
 
 def targets(markdown: str) -> list[str]:
