@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from tests.conftest import StartServer
 from tests.playground.chromium import Tab, open_tab
 from tests.playground.conftest import Desk
 from tests.playground.payloads import PAYLOADS
@@ -20,6 +19,9 @@ from tests.support.server import ROOT, ParleyServer
 from tests.test_docs import anchors, pages, prose
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+NAMES = [f"{n} {' '.join(payload.replace('/', '').split())}"[:100] for n, payload in enumerate(PAYLOADS)]
+"""The payloads as names of files."""
 
 ANCHORS = "headings => headings.map(({ id }) => id)"
 IN_VIEW = """heading => {
@@ -95,23 +97,40 @@ async def test_code_is_copied(desk: Desk, parley: ParleyServer) -> None:
     await expect(tab["article .copy"].first).to_have_text("Copied")
 
 
-async def test_nothing_runs_in_a_page_or_in_its_name(desk: Desk, server: StartServer, tmp_path: Path) -> None:
-    root = tmp_path / "elsewhere"
-    (root / "docs").mkdir(parents=True)
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyServer]:
+    """A server whose pages have names and contents that try to run something."""
+    root = tmp_path_factory.mktemp("hostile")
+    (root / "docs").mkdir()
     (root / "handlers").mkdir()
     shutil.copy(ROOT / "handlers" / "docs.py", root / "handlers")
-    for number, payload in enumerate(PAYLOADS):
-        name = f"{number} {' '.join(payload.replace('/', '').split())}"[:100]
-        (root / "docs" / f"{name}.md").write_text(f"# {payload}\n")
+    for number, name in enumerate(NAMES):
+        (root / "docs" / f"{name}.md").write_text(f"# {PAYLOADS[number]}\n\nThe word{number}word is here.\n")
     text = "\n\n".join(f"# {' '.join(payload.split())}\n\n{payload}" for payload in PAYLOADS)
     (root / "docs" / "all.md").write_text(text)
-    made = server(root / "handlers")
-    tab = await open_tab(await desk.context(made), f"{made.url}/docs/all.md")
+    with ParleyServer(root, root / "handlers") as server:
+        yield server
+
+
+async def test_nothing_runs_in_a_page_or_in_its_name(desk: Desk, hostile: ParleyServer) -> None:
+    tab = await open_tab(await desk.context(hostile), f"{hostile.url}/docs/all.md")
     # every page has the names of all
-    await expect(tab["nav a"]).to_have_count(len(PAYLOADS) + 1)
+    await expect(tab["nav a"]).to_have_count(len(NAMES) + 1)
     for number in range(3):
         await expect(tab["article > *"]).not_to_have_count(0)
         assert await tab["article"].evaluate(DANGERS) == []
         assert await tab["nav"].evaluate(DANGERS) == []
         await tab["nav a"].nth(number * 7).click()
         await expect(tab["nav a"].nth(number * 7)).to_have_attribute("aria-current", "page")
+
+
+async def test_nothing_runs_in_an_answer_that_names_a_page(desk: Desk, hostile: ParleyServer) -> None:
+    tab = await desk.tab(hostile, "docs")
+    for number in range(len(NAMES)):
+        await tab.say(f"word{number}word")
+    await expect(tab.answers()).to_have_count(len(NAMES))
+    await tab.done()
+    assert await tab["#messages"].evaluate(DANGERS) == []
+    for name, answer in zip(NAMES, await tab.answers().all_inner_texts(), strict=True):
+        shown = name.replace("`", "'")
+        assert f"docs/{shown}.md" in " ".join(answer.split())
