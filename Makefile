@@ -14,8 +14,9 @@ setup: ## Make .venv/ with everything pinned; PYTHON=… chooses the interpreter
 serve: setup ## Serve the agents in handlers/; HOST=… and PORT=… are honoured
 	@exec $(BIN)/parley serve $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)")
 
+# Four at once, also on two cores: most of these tests wait most of the time, for clients, takeovers and deaths.
 test: lint browser ## Lint, then run all tests; ARGS=… goes to pytest
-	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-docker: setup ## Try docker-compose.yml, with a Docker engine; ARGS=… goes to pytest
 	@$(BIN)/pytest -m docker -rP tests/docker $(ARGS)
