@@ -92,7 +92,7 @@ async def no_position_check(stand: Stand) -> None:
     """The store loses the last events of an owner that goes on."""
     client, session = await speak(stand, 150)
     await client.collect(shows(10))
-    written = stand.written()
+    written = stand.valkey.written()
     await client.collect(shows(30))
     await stand.lose(written)
     await client.collect(ends(), OVER)
@@ -103,7 +103,7 @@ async def resume_by_seq_alone(stand: Stand) -> None:
     """The store loses what a client has seen, which comes back when other events stand there."""
     client, session = await speak(stand, 150)
     await client.collect(shows(10))
-    written = stand.written()
+    written = stand.valkey.written()
     await client.collect(shows(30))
     await client.drop()
     await stand.lose(written)

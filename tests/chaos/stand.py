@@ -21,11 +21,19 @@ LEASE = 2
 class Worker:
     """One server process and its way to the store."""
 
-    def __init__(self, folder: Path, port: int, handlers: Mapping[str, str], program: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        handlers: Mapping[str, str] | Path,
+        program: tuple[str, ...],
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.store = FaultProxy(("127.0.0.1", port))
         self._folder = folder
         self._handlers = handlers
         self._program = program
+        self._env = {"PARLEY_LEASE_TTL": str(LEASE)} | dict(env or {})
         self._clients: list[WireClient] = []
         self.server: ParleyServer
 
@@ -33,7 +41,7 @@ class Worker:
         """Start it and wait until it is ready."""
         await self.store.start()
         self._folder.mkdir()
-        env = {"REDIS_URL": f"redis://127.0.0.1:{self.store.port}/0", "PARLEY_LEASE_TTL": str(LEASE)}
+        env = {"REDIS_URL": f"redis://127.0.0.1:{self.store.port}/0"} | self._env
         self.server = ParleyServer(self._folder, self._handlers, env=env, program=self._program)
         await asyncio.to_thread(self.server.start)
 
@@ -83,16 +91,6 @@ class Stand:
         await asyncio.gather(*(worker.stop() for worker in self.workers))
         await asyncio.to_thread(self.valkey.stop)
 
-    def written(self) -> int:
-        """Bytes that the store has on disk: what `lose` takes to go back to this moment."""
-        return self._file.stat().st_size
-
     async def lose(self, written: int) -> None:
-        """Kill the store, cut its file back, and start it again."""
-        await asyncio.to_thread(self.valkey.kill)
-        os.truncate(self._file, written)
-        await asyncio.to_thread(self.valkey.start)
-
-    @property
-    def _file(self) -> Path:
-        return max((self.valkey.folder / "appendonlydir").glob("*.incr.aof"))
+        """Kill the store, cut its file back to what it `written()` at some moment, and start it again."""
+        await asyncio.to_thread(self.valkey.lose, written)
