@@ -69,8 +69,8 @@ class Sent(OfTab):
 
     `intent` is empty for what a good client sends: its next input, or one that it keeps and sends again. Otherwise it
     is bad manners: `duplicate` (a number that was acknowledged, with the same content), `conflict` (with another
-    content), `skip` (a number too high), `reorder` (the next two inputs the wrong way round), `answer_twice` (a second
-    answer to an ask), `cancel_late` (a cancel of a turn that is about to end).
+    content), `skip` (a number too high), `reorder` (the next two inputs the wrong way round; they are sent again the
+    right way).
     """
 
     kind = "sent"
@@ -94,14 +94,24 @@ class Received(OfTab):
 
 @dataclass(frozen=True, kw_only=True)
 class Closed(OfTab):
-    """The connection is gone, or was refused.
+    """The connection is gone.
 
-    `code` is the server's, 1006 if it just went; `ours` says that the tab ended it.
+    `code` is the server's, 1006 if it just went; `ours` says that the tab ended it, `refused` that it never began.
     """
 
     kind = "closed"
     code: int
     ours: bool = False
+    refused: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Habit(Record):
+    """A tab's user does something that is to be counted, such as to answer an ask twice."""
+
+    kind = "habit"
+    tab: str
+    name: str
 
 
 # ---- what is done to them
@@ -214,7 +224,7 @@ class Stored(Record):
 
 RECORDS: dict[str, type[Record]] = {
     record.kind: record
-    for record in (Run, Connect, Sent, Received, Closed, Fault, Over, Quiet, Done, Resources, Stored)
+    for record in (Run, Connect, Sent, Received, Closed, Habit, Fault, Over, Quiet, Done, Resources, Stored)
 }
 
 

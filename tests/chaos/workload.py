@@ -21,6 +21,9 @@ START = "start"
 PIECE = 16_384
 """Characters of one piece of a flood."""
 
+PACE = 0.02
+"""Seconds between two words."""
+
 PATIENCE = 1.0
 """Seconds that `wait` waits for an answer which nobody gives."""
 

@@ -9,10 +9,7 @@ from pydantic import BaseModel
 
 import app as cl
 from tests.chaos import workload
-from tests.chaos.workload import Input
-
-PACE = 0.02
-"""Seconds between two words."""
+from tests.chaos.workload import PACE, Input
 
 
 class Shared(BaseModel):
