@@ -1,0 +1,110 @@
+"""Rules about what a turn opens: texts, tool calls, steps and asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from app.protocol.frames import START
+from tests.chaos.history import History
+from tests.chaos.strands import TERMINAL, Told
+from tests.support.wire import Placed
+
+Thing = tuple[str, str]
+"""Its kind and its id."""
+
+
+def closed_before_the_end(history: History) -> Iterator[str]:
+    """Every text, tool call, step and ask of a turn is closed before its end and before its next attempt."""
+    for strand in history.tales:
+        for turn in strand.turns:
+            open_: dict[Thing, int] = {}
+            for place in turn.events:
+                if place.event["type"] in TERMINAL | {"RUN_STARTED"} and open_:
+                    yield f"{turn.where}: at {place.seq} comes {place.event['type']}, and open are {[*open_]}"
+                    open_.clear()
+                thing, is_open = _touched(place)
+                if is_open:
+                    open_[thing] = place.seq
+                else:
+                    open_.pop(thing, None)
+
+
+def added_to_while_open(history: History) -> Iterator[str]:
+    """A text grows between its start and its end; each comes once."""
+    for strand in history.tales:
+        if strand.since == START:
+            open_: dict[str, bool] = {}
+            for place in strand.events:
+                kind, id_ = place.event["type"], place.event.get("messageId", "")
+                if kind == "TEXT_MESSAGE_START" and id_ in open_:
+                    yield f"{strand.where}: {id_} begins again at {place.seq}"
+                elif kind in {"TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END"} and not open_.get(id_):
+                    yield f"{strand.where}: {kind} at {place.seq} for {id_}, which is not open"
+                if kind in {"TEXT_MESSAGE_START", "TEXT_MESSAGE_END"}:
+                    open_[id_] = kind == "TEXT_MESSAGE_START"
+
+
+def _touched(place: Placed) -> tuple[Thing, bool]:
+    """The thing that an event opens or closes, and whether it is open after it."""
+    match place.event:
+        case {"type": "TEXT_MESSAGE_START" | "TEXT_MESSAGE_END" as kind, "messageId": id_}:
+            return ("text", id_), kind == "TEXT_MESSAGE_START"
+        case {"type": "TOOL_CALL_START" | "TOOL_CALL_END" as kind, "toolCallId": id_}:
+            return ("tool call", id_), kind == "TOOL_CALL_START"
+        case {"type": "ACTIVITY_SNAPSHOT", "messageId": id_, "content": {"status": status}}:
+            return ("step", id_), status == "running"
+        case {"type": "ACTIVITY_DELTA", "messageId": id_, "patch": patch}:
+            return ("step", id_), not any(operation["path"] == "/status" for operation in patch)
+        case {"name": "parley.ask" | "parley.ask_resolved" as kind, "value": {"id": id_}}:
+            return ("ask", id_), kind == "parley.ask"
+    return ("", ""), False
+
+
+def asks_resolve_once(history: History) -> Iterator[str]:
+    """Each ask is asked once and resolved once, and in that order."""
+    for strand in history.tales:
+        for turn in strand.turns:
+            asked, resolved = set[str](), set[str]()
+            for place in turn.events:
+                match place.event:
+                    case {"name": "parley.ask", "value": {"id": id_}}:
+                        if id_ in asked:
+                            yield f"{turn.where}: {id_} is asked again at {place.seq}"
+                        asked.add(id_)
+                    case {"name": "parley.ask_resolved", "value": {"id": id_}}:
+                        if id_ in resolved or (turn.has_begun and id_ not in asked):
+                            yield f"{turn.where}: {id_} is resolved at {place.seq}, and was not open"
+                        resolved.add(id_)
+
+
+def the_first_answer_wins(history: History) -> Iterator[str]:
+    """An ask that was answered has the answer that was taken first; no value comes from nowhere."""
+    for strand in history.tales:
+        answers = _answers(history, strand.session)
+        for turn in strand.turns:
+            for resolution in turn.resolutions:
+                if resolution["status"] == "answered":
+                    yield from _wrong_answer(history, turn, resolution, answers.get(resolution["id"], {}))
+
+
+def _wrong_answer(history: History, turn: Told, resolution: dict[str, object], given: dict[int, str]) -> Iterator[str]:
+    value = json.dumps(resolution["value"])
+    if value not in given.values():
+        yield f"{turn.where}: {resolution['id']} is answered with {value}, which nobody said"
+    elif not history.loses and 0 not in given and value != given[min(given)]:
+        yield f"{turn.where}: {resolution['id']} is answered with {value}, and first came {given[min(given)]}"
+
+
+def _answers(history: History, session: str) -> dict[str, dict[int, str]]:
+    """What was said to each ask, by its place among the inputs; 0 if its place is not known."""
+    answers: dict[str, dict[int, str]] = {}
+    for tab in history.tabs_of[session]:
+        for said in tab.said:
+            if said.sent.frame["type"] == "answer" and not said.refusal:
+                index = int((said.ack or {}).get("index") or 0)
+                answers.setdefault(said.sent.frame["ask"], {})[index] = json.dumps(said.sent.frame.get("value"))
+    return answers
+
+
+RULES = (closed_before_the_end, added_to_while_open, asks_resolve_once, the_first_answer_wins)
