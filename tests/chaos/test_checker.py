@@ -9,7 +9,8 @@ import pytest
 from tests.chaos import story
 from tests.chaos.checker import RULES, check, report
 from tests.chaos.journal import Journal, Received
-from tests.chaos.plants import Plant, end, inputs, log, things, turns, withoutfrom tests.chaos.rules.turns import HARMLESS
+from tests.chaos.plants import Plant, end, inputs, log, things, turns, without
+from tests.chaos.rules.turns import HARMLESS
 from tests.chaos.schedule import KINDS
 
 PLANTS = [
