@@ -95,8 +95,9 @@ class Node(stand.Worker):
 class Cluster:
     """The workers, and the store that they share."""
 
-    def __init__(self, folder: Path, program: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, program: tuple[str, ...], *, workers: int = WORKERS) -> None:
         self._program = program
+        self._workers = workers
         self._folder = folder
         self.primary = ValkeyProcess(folder / "store")
         self.replica = ValkeyProcess(folder / "replica")
@@ -114,7 +115,7 @@ class Cluster:
             await self.replication.start()
             stack.push_async_callback(self.replication.stop)
             await self._follow()
-            self.nodes = [Node(n, self._folder, self.primary.port, self._program) for n in range(WORKERS)]
+            self.nodes = [Node(n, self._folder, self.primary.port, self._program) for n in range(self._workers)]
             for node in self.nodes:
                 stack.push_async_callback(node.stop)
             await asyncio.gather(*(node.start() for node in self.nodes))

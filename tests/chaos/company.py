@@ -61,15 +61,8 @@ class Company:
 
         `heads` are the positions of the logs' last events, by session.
         """
-        words = []
-        for tab in self.tabs:
-            if tab.trouble:
-                words.append(f"{tab.name} gave up: {tab.trouble}")
-            elif tab.row.kept:
-                words.append(f"{tab.name} waits for {[kept.numbered for kept in tab.row.kept]}")
-            elif tab.position != (head := heads.get(tab.conversation.session)):
-                words.append(f"{tab.name} is at {tab.position}, the log's head at {head}")
-        return words
+        lacking = ((tab, lacks(tab, heads[tab.conversation.session])) for tab in self.tabs)
+        return [f"{tab.name} {words}" for tab, words in lacking if words]
 
     async def leave(self) -> None:
         """Have everybody go. Raises: what a tab or a user failed with."""
@@ -79,3 +72,12 @@ class Company:
         for end in ends:
             if isinstance(end, Exception):
                 raise end
+
+
+def lacks(tab: Tab, head: Frame) -> str:
+    """What a tab has not seen end, or not seen of a log with this head, in words; empty if there is nothing."""
+    if tab.trouble:
+        return f"gave up: {tab.trouble}"
+    if tab.row.kept:
+        return f"waits for {[kept.numbered for kept in tab.row.kept]}"
+    return "" if tab.position == head else f"is at {tab.position}, the log's head at {head}"
