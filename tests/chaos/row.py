@@ -47,6 +47,7 @@ class Row:
 
     def welcomed(self, acked: int, *, known: bool) -> list[Kept]:
         """What to send after a `welcome`: all above `acked`, numbered on from there, and what has no turn yet."""
+        self.kept = [kept for kept in self.kept if kept.is_message or kept.n > acked or not known]
         lost = [kept for kept in self.kept if kept.n > acked or not known]
         unsure = [kept for kept in self.kept if kept not in lost and kept.is_message and not kept.turn]
         self._number(lost, acked + 1 if known else 1)

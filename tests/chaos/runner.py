@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 
 from tests.chaos import remains, stand
@@ -16,7 +17,7 @@ PLAIN = 1.0
 """Seconds in which nothing happens yet."""
 
 DONE_WITHIN = 25.0
-"""Seconds after the last fault until a run gives up; more than is promised, so that the journal shows how late it is."""
+"""Seconds after the last fault until a run gives up: more than is promised, so that a journal shows how late it is."""
 
 EMPTY_WITHIN = 10.0
 """Seconds after the last client has gone in which a worker should hold no more than before the first came."""
@@ -29,6 +30,7 @@ async def run(seed: int, folder: Path, program: tuple[str, ...] = ("app",)) -> P
     """Do a run in a folder; the path of its journal."""
     plan = schedule(seed)
     path = folder / "journal.jsonl"
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     with Writer(path) as journal:
         journal.write(Run(seed=seed, loses=plan.loses, lease=stand.LEASE, program=list(program), schedule=plan.names))
         cluster = Cluster(folder, program)
@@ -73,7 +75,11 @@ async def _empty(cluster: Cluster, before: list[Resources]) -> list[Resources]:
     deadline = loop.time() + EMPTY_WITHIN
     while True:
         after = await remains.resources(cluster, "after")
-        if all(_no_more(now, then) for now, then in zip(after, before, strict=True)) or loop.time() > deadline:
+        if all(_no_more(now, then) for now, then in zip(after, before, strict=True)):
+            return after
+        if loop.time() > deadline:
+            for node in cluster.nodes:
+                node.signal(signal.SIGUSR1)
             return after
         await asyncio.sleep(LOOK_EVERY)
 

@@ -28,6 +28,9 @@ PING_AFTER = 1.0
 SILENT_FOR = 2.5
 """… and after which it goes elsewhere."""
 
+RETRY_AFTER_MS = 1_000
+"""When a tab sends an input again that had to wait for another one."""
+
 FINAL = frozenset({1000, 1009, 4400, 4401, 4403, 4404, 4410})
 """Close codes after which no client comes back by itself."""
 
@@ -83,6 +86,7 @@ class Tab:
         self._socket: ClientConnection | None = None
         self._unsent: deque[Kept | Raw] = deque()
         self._to_send = asyncio.Event()
+        self._refused = 0
         self._answers: deque[tuple[int, str]] = deque()
         self._heard = 0.0
 
@@ -228,6 +232,7 @@ class Tab:
         self._fruitless = 0
         self._answers.clear()
         self._unsent.clear()
+        self._refused = 0
         self._socket = socket
         self._put(self.row.welcomed(frame["acked"], known=frame["known"]))
 
@@ -261,11 +266,8 @@ class Tab:
         if intent not in {"", "reorder"}:
             return
         match frame["code"]:
-            case "busy":
-                self._unsent.clear()
-                asyncio.get_running_loop().call_later(frame["retry_after_ms"] / 1000, self._again, self._link, n)
-            case "out_of_order":
-                pass  # it is sent again behind the one that was refused
+            case "busy" | "out_of_order":
+                self._send_again(n, frame.get("retry_after_ms", RETRY_AFTER_MS) / 1000)
             case "conflict":
                 self._put(self.row.conflicted(n))
             case code:
@@ -280,10 +282,19 @@ class Tab:
 
     # ---- sending, in order
 
-    def _again(self, link: int, n: int) -> None:
-        if link == self._link and self._socket is not None:
-            self._unsent.clear()
-            self._put(self.row.refused(n))
+    def _send_again(self, n: int, seconds: float) -> None:
+        """Send an input that was refused for now, and all behind it, once in so many seconds; till then nothing."""
+        if self._refused:
+            self._refused = min(self._refused, n)
+        else:
+            self._refused = n
+            asyncio.get_running_loop().call_later(seconds, self._again, self._link)
+
+    def _again(self, link: int) -> None:
+        if link == self._link and self._refused:
+            self._unsent = deque(self.row.refused(self._refused))
+            self._refused = 0
+            self._put(())
 
     def _put(self, frames: Iterable[Kept | Raw]) -> None:
         self._unsent.extend(frames)
@@ -294,7 +305,7 @@ class Tab:
             while True:
                 await self._to_send.wait()
                 self._to_send.clear()
-                while self._unsent and self._socket is socket:
+                while self._unsent and self._socket is socket and not self._refused:
                     each = self._unsent.popleft()
                     frame, intent = each if isinstance(each, Raw) else (each.numbered, "")
                     self._answers.append((frame["n"], intent))

@@ -28,7 +28,7 @@ SAYS: dict[Kind, tuple[int, int, int]] = {
     "steps": (12, 2, 8),
     "state": (8, 1, 1),
     "fail": (4, 1, 5),
-    "flood": (1, 30, 60),
+    "flood": (1, 5, 15),
 }
 """How often each kind of input is said, of a hundred, and its size at least and at most."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable
 
@@ -19,6 +22,18 @@ class Shared(BaseModel):
 
 
 shared = cl.state(Shared)
+
+
+@cl.on_app_startup
+async def explain() -> None:
+    """Have SIGUSR1 say in the log what the worker is doing: for whoever looks into a run that went wrong."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, say_tasks)
+
+
+def say_tasks() -> None:
+    """Print each task and where it stands."""
+    for task in asyncio.all_tasks():
+        task.print_stack(file=sys.stderr)
 
 
 @cl.on_chat_start
