@@ -61,7 +61,7 @@ class Company:
 
         `heads` are the positions of the logs' last events, by session.
         """
-        lacking = ((tab, lacks(tab, heads[tab.conversation.session])) for tab in self.tabs)
+        lacking = ((tab, lacks(tab, heads.get(tab.conversation.session))) for tab in self.tabs)
         return [f"{tab.name} {words}" for tab, words in lacking if words]
 
     async def leave(self) -> None:
@@ -74,7 +74,7 @@ class Company:
                 raise end
 
 
-def lacks(tab: Tab, head: Frame) -> str:
+def lacks(tab: Tab, head: Frame | None) -> str:
     """What a tab has not seen end, or not seen of a log with this head, in words; empty if there is nothing."""
     if tab.trouble:
         return f"gave up: {tab.trouble}"
