@@ -128,7 +128,16 @@ class Supervisor:
             # the store says it is ours and nobody runs it: a reply was lost on the way
             self._spawn(self._take_again(session), f"take {session}")
 
+    def doubt(self) -> None:
+        """Stop the runners whose leases are another's: one that waits for an answer would not notice by itself."""
+        for runner in self._runners.values():
+            self._spawn(self._check(runner), f"check {runner.claim.session}")
+
     # ---- inside
+
+    async def _check(self, runner: Runner) -> None:
+        if not (runner.released or await self._store.holds(runner.claim)):
+            runner.fence(Fenced(runner.claim.session))
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         # not by the loop's factory: it looks after the tasks that handlers make, and a push may be one's doing
@@ -184,11 +193,18 @@ class Supervisor:
         return True
 
     async def _renew(self) -> None:
+        loop = asyncio.get_running_loop()
+        before = loop.time()
         while True:
+            began = loop.time()
             try:
                 await self._store.renew([p for p, sessions in self._held.items() if sessions > 0])
             except StoreError as error:
                 log.warning("renewal_failed", reason=str(error))
+            else:
+                if loop.time() - before > SILENT_FOR:  # it may have been taken for dead meanwhile
+                    self.doubt()
+                before = began
             await asyncio.sleep(RENEW_EVERY)
 
     async def _scan(self) -> None:

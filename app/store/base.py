@@ -202,6 +202,9 @@ class Work(Protocol):
     def wake(self, session: str) -> None:
         """Look at the inbox of a session of this worker."""
 
+    def doubt(self) -> None:
+        """See whether the leases of this worker are still its own: it was cut off from the store."""
+
 
 class Gateway(Protocol):
     """What connections need of the store."""
@@ -309,6 +312,9 @@ class Leases(Inbox, Protocol):
 
     async def unheard(self, workers: Sequence[str]) -> set[str]:
         """Those of these workers whose channel nobody hears."""
+
+    async def holds(self, claim: Claim) -> bool:
+        """Whether a session's lease is still this one."""
 
     async def repair(self) -> None:
         """Have this worker's listeners look again after every new subscription. Never returns."""

@@ -183,6 +183,8 @@ class RedisStore(OwnerCalls):
         while True:
             await self._channel.again.wait()
             self._channel.again.clear()
+            if self._work is not None:
+                self._work.doubt()
             sessions = self.listeners.sessions()
             for first in range(0, len(sessions), REPAIR_AT_ONCE):
                 part = sessions[first : first + REPAIR_AT_ONCE]

@@ -32,6 +32,9 @@ class Employed:
     def claimed(self, claim: Claim) -> None:
         self.claims.append(claim)
 
+    def doubt(self) -> None:
+        pass
+
     def wake(self, session: str) -> None:
         self.wakes.append(session)
         self.woken.set()
