@@ -63,12 +63,13 @@ def only_what_was_asked_is_answered(history: History) -> Iterator[str]:
 
 
 def every_input_is_answered(history: History) -> Iterator[str]:
-    """In the end every number that a good client sent was taken, or refused with a word."""
+    """In the end everything that a good client sent was taken, or refused with a word."""
     for tab in history.tabs:
         taken = max((welcome.frame["acked"] for welcome in tab.received("welcome")), default=0)
-        settled = {said.n for said in tab.said if said.answer is not None}
-        for n in {said.n for said in tab.said if not said.sent.intent and said.n > taken} - settled:
-            yield f"tab {tab.name}: {n} was neither acknowledged nor refused"
+        settled = {said.body for said in tab.said if said.answer is not None or said.n <= taken}
+        for said in tab.said:
+            if not said.sent.intent and said.body not in settled:
+                yield f"tab {tab.name}: {said.sent.frame} was neither acknowledged nor refused"
 
 
 def good_inputs_are_not_refused(history: History) -> Iterator[str]:

@@ -52,15 +52,17 @@ def _is_trimmed(history: History, before: Strand | None, strand: Strand) -> bool
 
 
 def resets_tell_the_log(history: History) -> Iterator[str]:
-    """The snapshot of a `reset` has the texts as the log has them at its head."""
+    """The snapshot of a `reset` has the texts as the log has them at its head; what is too long has its beginning."""
     for strand in history.strands:
         whole = history.wholes.get(strand.session)
         if strand.reset is not None and whole is not None and _holds(whole, strand.since):
-            due = shown(place for place in whole.events if place.seq <= strand.since.seq)
+            log = shown(place for place in whole.events if place.seq <= strand.since.seq)
             for message in strand.reset.frame["snapshot"]["messages"]:
-                told = (message["role"], message.get("content"))
-                if message["id"] in due and told != due[message["id"]]:
-                    yield f"{strand.where}: it is told {told} for {due[message['id']]}"
+                role, due = log.get(message["id"], ("", ""))
+                told = message.get("content")
+                is_cut = strand.reset.frame["snapshot"]["truncated"] and due.startswith(told)
+                if role and (message["role"], told) != (role, due) and not is_cut:
+                    yield f"{strand.where}: it is told {told} for {due}"
 
 
 def _holds(whole: Strand, position: Position) -> bool:

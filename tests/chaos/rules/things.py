@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import json
+from collections import defaultdict
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from app.protocol.frames import START
 from tests.chaos.history import History
+from tests.chaos.journal import Frame
 from tests.chaos.strands import TERMINAL, Told
 from tests.support.wire import Placed
 
 Thing = tuple[str, str]
 """Its kind and its id."""
+
+
+class Answer(NamedTuple):
+    """What was said to an ask, and its place among the session's inputs; 0 if that is not known."""
+
+    place: int
+    value: str | None
 
 
 def closed_before_the_end(history: History) -> Iterator[str]:
@@ -31,13 +40,17 @@ def closed_before_the_end(history: History) -> Iterator[str]:
 
 
 def added_to_while_open(history: History) -> Iterator[str]:
-    """A text grows between its start and its end; each comes once."""
+    """A text grows between its start and its end; each comes once.
+
+    After a loss a user's may come again, as another turn: an older connection had it still on its way.
+    """
     for strand in history.tales:
         if strand.since == START:
             open_: dict[str, bool] = {}
             for place in strand.events:
                 kind, id_ = place.event["type"], place.event.get("messageId", "")
-                if kind == "TEXT_MESSAGE_START" and id_ in open_:
+                may_repeat = history.loses and place.event.get("role") == "user"
+                if kind == "TEXT_MESSAGE_START" and id_ in open_ and not may_repeat:
                     yield f"{strand.where}: {id_} begins again at {place.seq}"
                 elif kind in {"TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END"} and not open_.get(id_):
                     yield f"{strand.where}: {kind} at {place.seq} for {id_}, which is not open"
@@ -85,25 +98,25 @@ def the_first_answer_wins(history: History) -> Iterator[str]:
         for turn in strand.turns:
             for resolution in turn.resolutions:
                 if resolution["status"] == "answered":
-                    yield from _wrong_answer(history, turn, resolution, answers.get(resolution["id"], {}))
+                    yield from _wrong_answer(history, turn, resolution, answers[resolution["id"]])
 
 
-def _wrong_answer(history: History, turn: Told, resolution: dict[str, object], given: dict[int, str]) -> Iterator[str]:
-    value = json.dumps(resolution["value"])
-    if value not in given.values():
+def _wrong_answer(history: History, turn: Told, resolution: Frame, given: list[Answer]) -> Iterator[str]:
+    value = resolution["value"]
+    if value not in [answer.value for answer in given]:
         yield f"{turn.where}: {resolution['id']} is answered with {value}, which nobody said"
-    elif not history.loses and 0 not in given and value != given[min(given)]:
-        yield f"{turn.where}: {resolution['id']} is answered with {value}, and first came {given[min(given)]}"
+    elif not history.loses and all(answer.place for answer in given) and value != min(given).value:
+        yield f"{turn.where}: {resolution['id']} is answered with {value}, and first came {min(given).value}"
 
 
-def _answers(history: History, session: str) -> dict[str, dict[int, str]]:
-    """What was said to each ask, by its place among the inputs; 0 if its place is not known."""
-    answers: dict[str, dict[int, str]] = {}
+def _answers(history: History, session: str) -> defaultdict[str, list[Answer]]:
+    """What was said to each ask."""
+    answers: defaultdict[str, list[Answer]] = defaultdict(list)
     for tab in history.tabs_of[session]:
         for said in tab.said:
             if said.sent.frame["type"] == "answer" and not said.refusal:
-                index = int((said.ack or {}).get("index") or 0)
-                answers.setdefault(said.sent.frame["ask"], {})[index] = json.dumps(said.sent.frame.get("value"))
+                place = int((said.ack or {}).get("index") or 0)
+                answers[said.sent.frame["ask"]].append(Answer(place, said.sent.frame.get("value")))
     return answers
 
 
