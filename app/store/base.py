@@ -239,6 +239,9 @@ class Gateway(Protocol):
         Raises: NoSuchSession, SessionEnded, StoreFull, StoreUnavailable.
         """
 
+    async def acked(self, session: str, client: str) -> int:
+        """The last number of a client that is kept, 0 if none. Raises: StoreUnavailable."""
+
     async def push(self, session: str, user: str | None, new: NewInput, key: str | None = None) -> Pushed | Refused:
         """Keep an input from outside every connection, and see that somebody works on it.
 
