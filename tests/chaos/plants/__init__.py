@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from tests.chaos.journal import Entry, Frame, Journal, Quiet, Received, Record, Sent, Stored
-from tests.chaos.story import SESSION
+from tests.chaos.teller import SESSION
 
 
 class Plant(NamedTuple):

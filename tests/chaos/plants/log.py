@@ -8,7 +8,7 @@ from dataclasses import replace
 from tests.chaos import story
 from tests.chaos.journal import Entry, Fault, Frame, Journal, Quiet, Received, Record, Stored
 from tests.chaos.plants import altered, before, heard, plant, retold, swapped, without
-from tests.chaos.story import SESSION, began
+from tests.chaos.teller import SESSION, began
 
 
 @plant("gapless")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.chaos import story, workload
 from tests.chaos.journal import (
     Frame,
@@ -10,7 +12,8 @@ from tests.chaos.journal import (
     Sent,
 )
 from tests.chaos.plants import altered, heard, plant, retold, said, swapped, told
-from tests.chaos.story import SESSION, TOAST, began, closed, custom, finished, text
+from tests.chaos.teller import SESSION, TOAST, began, closed, custom, finished, step, text, word
+from tests.chaos.workload import Input
 
 
 @plant("closed_before_the_end")
@@ -59,3 +62,19 @@ def the_second_answer_wins() -> Journal:
 @plant("the_first_answer_wins")
 def an_answer_that_nobody_gave() -> Journal:
     return altered(story.good(), Sent, said("one", 2), frame=lambda frame: frame | {"value": "another"})
+
+
+@plant("finished_steps_stay_finished")
+def a_finished_step_is_run_again() -> Journal:
+    output = {"word": word(Input("steps", "d", 1), 0), "attempt": 1}
+    again = step("t3.2.1", output | {"attempt": 2}, "done")
+    return retold(story.good(), swapped(step("t3.2.1", output, "done"), again))
+
+
+@plant("finished_steps_stay_finished")
+def a_step_comes_to_something_else() -> Journal:
+    def change(frame: Frame) -> Frame:
+        events = json.dumps(frame["events"]).replace('"output": {"word": "', '"output": {"word": "x')
+        return frame | {"events": json.loads(events.replace('"value": {"word": "', '"value": {"word": "x'))}
+
+    return retold(story.good(), change)

@@ -12,7 +12,7 @@ from tests.chaos.journal import (
     Sent,
 )
 from tests.chaos.plants import altered, appended, before, exchange, heard, plant, retold, said, swapped, told, without
-from tests.chaos.story import SESSION, TOAST, added, began, custom, finished, text
+from tests.chaos.teller import SESSION, TOAST, added, began, custom, finished, text, word
 from tests.chaos.workload import Input
 
 
@@ -75,8 +75,8 @@ def the_later_input_first() -> Journal:
 
 @plant("shows_what_is_expected")
 def a_wrong_word() -> Journal:
-    word = added("t4.1.1", story.word(Input("state", "e"), 0))
-    return retold(story.good(), swapped(word, word | {"delta": "wrong"}))
+    right = added("t4.1.1", word(Input("state", "e"), 0))
+    return retold(story.good(), swapped(right, right | {"delta": "wrong"}))
 
 
 @plant("shows_what_is_expected")
@@ -87,8 +87,8 @@ def the_first_attempt_stays() -> Journal:
 
 @plant("shows_what_is_expected")
 def a_cancelled_turn_says_something_else() -> Journal:
-    word = added("t6.1.1", story.word(Input("stream", "g", 3), 0))
-    return retold(story.good(), swapped(word, word | {"delta": "wrong"}))
+    right = added("t6.1.1", word(Input("stream", "g", 3), 0))
+    return retold(story.good(), swapped(right, right | {"delta": "wrong"}))
 
 
 @plant("ends_as_expected")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from app.protocol.frames import START
+from tests.chaos import workload
 from tests.chaos.history import History
 from tests.chaos.journal import Frame
 from tests.chaos.strands import TERMINAL, Told
@@ -120,4 +121,35 @@ def _answers(history: History, session: str) -> defaultdict[str, list[Answer]]:
     return answers
 
 
-RULES = (closed_before_the_end, added_to_while_open, asks_resolve_once, the_first_answer_wins)
+def finished_steps_stay_finished(history: History) -> Iterator[str]:
+    """A durable step makes what is expected, and one that was shown as done is not run again by a next attempt."""
+    for strand in history.tales:
+        for turn in strand.turns:
+            made: dict[int, Frame] = {}
+            for k, output in _outputs(turn):
+                if made.setdefault(k, output) != output:
+                    yield f"{turn.where}: step {k} came to {made[k]}, and again to {output}"
+                if turn.given and output["word"] != workload.word(strand.session, turn.given.nonce, k):
+                    yield f"{turn.where}: step {k} came to {output}"
+
+
+def _outputs(turn: Told) -> Iterator[tuple[int, Frame]]:
+    """What the steps of a turn came to, by their places, as often as it was shown."""
+    places: dict[str, int] = {}
+    for place in turn.events:
+        match place.event:
+            case {"type": "ACTIVITY_SNAPSHOT", "messageId": id_, "content": {"input": {"k": k}, "output": output}}:
+                places[id_] = k
+                if output is not None:
+                    yield k, output
+            case {"type": "ACTIVITY_DELTA", "messageId": id_, "patch": patch} if id_ in places:
+                yield from ((places[id_], change["value"]) for change in patch if change["path"] == "/output")
+
+
+RULES = (
+    closed_before_the_end,
+    added_to_while_open,
+    asks_resolve_once,
+    the_first_answer_wins,
+    finished_steps_stay_finished,
+)
