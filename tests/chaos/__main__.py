@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -29,29 +31,33 @@ def one(seed: int, keep: Path | None) -> int:
     return bool(line["violations"])
 
 
-async def soak(first: int, count: int, out: Path, keep: Path | None, jobs: int) -> int:
-    """Do the runs of these seeds that are not in the file yet; 1 if a rule was broken."""
-    known = {line["seed"] for line in summary.load(out)}
-    free = asyncio.Semaphore(jobs)
-    await asyncio.gather(*(_soak(seed, out, keep, free) for seed in range(first, first + count) if seed not in known))
-    return any(line["violations"] for line in summary.load(out))
+async def soak(given: argparse.Namespace) -> int:
+    """Do the runs of these seeds that are not in the file yet; 1 if a rule was broken in any of the file."""
+    known = {line["seed"] for line in summary.load(given.out)}
+    seeds = [seed for seed in range(given.first, given.first + given.count) if seed not in known]
+    until = asyncio.get_running_loop().time() + given.within
+    await asyncio.gather(*(_soak(seeds, until, given) for _ in range(given.jobs)))
+    return any(line["violations"] for line in summary.load(given.out))
 
 
-async def _soak(seed: int, out: Path, keep: Path | None, free: asyncio.Semaphore) -> None:
-    async with free:
+async def _soak(seeds: list[int], until: float, given: argparse.Namespace) -> None:
+    """Do one run after the other, beginning none after `until`."""
+    while seeds and asyncio.get_running_loop().time() < until:
+        seed = seeds.pop(0)
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         line = await _run(seed, folder / f"seed-{seed}")
-        with out.open("a") as file:
+        with given.out.open("a") as file:
             file.write(json.dumps(line) + "\n")
         sys.stdout.write(f"seed {seed}: {line['acknowledged']} inputs, {len(line['violations'])} violations\n")
         sys.stdout.flush()
-        if keep and line["violations"]:
-            shutil.copytree(folder, keep, dirs_exist_ok=True)
+        if given.keep and line["violations"]:
+            shutil.copytree(folder, given.keep, dirs_exist_ok=True)
         shutil.rmtree(folder)
 
 
 def main() -> int:
-    """Do what the command line says."""
+    """Do what the command line says. SIGTERM ends it as Ctrl-C does, with all that it has started."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("run", help="one run; a rule that is broken is told, and ends it with 1")
@@ -63,13 +69,14 @@ def main() -> int:
     command.add_argument("--out", type=Path, required=True)
     command.add_argument("--keep", type=Path, help="the folder to leave what broke a rule in")
     command.add_argument("--jobs", type=int, default=1, help="runs at once")
+    command.add_argument("--within", type=float, default=math.inf, help="seconds after which none is begun")
     command = commands.add_parser("report", help="the figures of a file of runs, as Markdown")
     command.add_argument("file", type=Path)
     given = parser.parse_args()
     if given.command == "run":
         return one(given.seed, given.keep)
     if given.command == "soak":
-        return asyncio.run(soak(given.first, given.count, given.out, given.keep, given.jobs))
+        return asyncio.run(soak(given))
     sys.stdout.write(summary.report(summary.load(given.file)) + "\n")
     return 0
 

@@ -10,7 +10,7 @@ from tests.chaos import remains
 from tests.chaos.cluster import Cluster, Node
 from tests.chaos.company import Company
 from tests.chaos.journal import Fault, Over, Writer
-from tests.chaos.schedule import KINDS, Planned, Schedule
+from tests.chaos.schedule import FATAL, KINDS, Planned, Schedule
 
 FAR = 0.15
 """Seconds that each chunk takes each way on a long line."""
@@ -35,7 +35,9 @@ class Faults:
         async with asyncio.TaskGroup() as group:
             for fault in schedule.faults:
                 await asyncio.sleep(fault.pause)
-                group.create_task(self._fault(fault))
+                task = group.create_task(self._fault(fault))
+                if schedule.alone:
+                    await task
 
     async def _fault(self, fault: Planned) -> None:
         async with self._free[fault.worker]:
@@ -61,10 +63,6 @@ class Faults:
                 hits=hits,
             )
         )
-
-
-FATAL = frozenset({"worker killed", "worker frozen", "worker drained"})
-"""After which a worker's sessions are others'."""
 
 
 # ---- to one worker, or on its ways

@@ -29,7 +29,8 @@ class Record:
 class Run(Record):
     """The first record. `loses` says that the schedule may take a tail from the store; only then may a `reset` come.
 
-    `lease` is `PARLEY_LEASE_TTL` in seconds, `program` what ran the workers, `schedule` the kinds of faults to come.
+    `lease` is `PARLEY_LEASE_TTL` in seconds, `program` what ran the workers, `schedule` the kinds of faults to come;
+    `alone` says that they come one at a time.
     """
 
     kind = "run"
@@ -38,6 +39,7 @@ class Run(Record):
     lease: float
     program: list[str]
     schedule: list[str]
+    alone: bool = False
 
 
 # ---- what a tab says and hears; a tab has one connection at a time

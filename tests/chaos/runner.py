@@ -32,7 +32,16 @@ async def run(seed: int, folder: Path, program: tuple[str, ...] = ("app",)) -> P
     path = folder / "journal.jsonl"
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     with Writer(path) as journal:
-        journal.write(Run(seed=seed, loses=plan.loses, lease=stand.LEASE, program=list(program), schedule=plan.names))
+        journal.write(
+            Run(
+                seed=seed,
+                loses=plan.loses,
+                lease=stand.LEASE,
+                program=list(program),
+                schedule=plan.names,
+                alone=plan.alone,
+            )
+        )
         cluster = Cluster(folder, program)
         async with cluster.running():
             await _play(cluster, plan, seed, journal)

@@ -52,6 +52,18 @@ PAUSES = (0.2, 1.2)
 LOSE = 0.3
 """How many of the schedules may lose a tail."""
 
+ALONE = 0.15
+"""In how many of the others the faults come one at a time: such runs tell how long a takeover takes by itself."""
+
+ALONE_FAULTS = 4
+"""How many there are then …"""
+
+ALONE_PAUSES = (3.0, 4.0)
+"""… and the seconds from the end of one to the next."""
+
+FATAL = ("worker killed", "worker frozen", "worker drained")
+"""The kinds after which a worker's sessions are others'. Only these come alone."""
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -65,10 +77,14 @@ class Planned:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The faults of a run. `loses` says whether one of them takes a tail from the store."""
+    """The faults of a run. `loses` says whether one of them takes a tail from the store.
+
+    `alone` says that each is over before the next begins.
+    """
 
     faults: list[Planned]
     loses: bool
+    alone: bool
 
     @property
     def names(self) -> list[str]:
@@ -80,14 +96,18 @@ def schedule(seed: int) -> Schedule:
     """The faults that follow from a seed."""
     rng = Random(f"schedule {seed}")
     may_lose = rng.random() < LOSE
+    if not may_lose and rng.random() < ALONE:
+        return Schedule(
+            [_planned(rng.choice(FATAL), ALONE_PAUSES, rng) for _ in range(ALONE_FAULTS)], loses=False, alone=True
+        )
     names = [name for name, kind in KINDS.items() if may_lose or not kind.loses]
     weights = [KINDS[name].weight for name in names]
     chosen = rng.choices(names, weights, k=rng.randint(*FAULTS))
-    faults = [_planned(name, rng) for name in chosen]
-    return Schedule(faults, any(KINDS[name].loses for name in chosen))
+    faults = [_planned(name, PAUSES, rng) for name in chosen]
+    return Schedule(faults, any(KINDS[name].loses for name in chosen), alone=False)
 
 
-def _planned(name: str, rng: Random) -> Planned:
+def _planned(name: str, pauses: tuple[float, float], rng: Random) -> Planned:
     kind = KINDS[name]
     worker = rng.randrange(WORKERS)
-    return Planned(name, -1 if kind.to_store else worker, rng.choice(kind.seconds), rng.uniform(*PAUSES))
+    return Planned(name, -1 if kind.to_store else worker, rng.choice(kind.seconds), rng.uniform(*pauses))

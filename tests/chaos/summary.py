@@ -23,7 +23,7 @@ def summary(journal: Journal, violations: list[Violation]) -> Line:
     manners = [f"{each.intent} input" for each in journal.of(Sent) if each.intent in {"duplicate", "conflict", "skip"}]
     takeovers: defaultdict[str, list[float]] = defaultdict(list)
     for fault, seconds in _takeovers(journal):
-        takeovers[_name(fault)].append(round(seconds, 3))
+        takeovers[_name(fault) + (", alone" if journal.run.alone else ", amid others")].append(round(seconds, 3))
     return {
         "seed": journal.run.seed,
         "loses": journal.run.loses,
