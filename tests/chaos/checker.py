@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,19 +37,20 @@ class Violation(NamedTuple):
 def check(journal: Journal) -> list[Violation]:
     """What is wrong with a history, at most MOST of each rule."""
     history = History(journal)
-    return [
-        Violation(name, words)
-        for name, rule in RULES.items()
-        for words, _ in zip(rule(history), range(MOST), strict=False)
-    ]
+    return [Violation(name, words) for name, rule in RULES.items() for words in islice(_found(rule, history), MOST)]
+
+
+def _found(rule: Rule, history: History) -> Iterator[str]:
+    try:
+        yield from rule(history)
+    except (LookupError, TypeError, ValueError) as error:  # frames may be wrong in ways that no rule is ready for
+        yield f"cannot be read: {error!r}"
 
 
 def report(violations: list[Violation]) -> str:
     """Violations in words: how many of each rule, then each of them."""
-    counts = Counter(violation.rule for violation in violations)
-    return "\n".join(
-        [*(f"{n} times {rule}" for rule, n in counts.items()), *(f"{v.rule}: {v.words}" for v in violations)]
-    )
+    counts = [f"{n} times {rule}" for rule, n in Counter(violation.rule for violation in violations).items()]
+    return "\n".join([*counts, *(f"{violation.rule}: {violation.words}" for violation in violations)])
 
 
 def main(paths: list[str]) -> int:

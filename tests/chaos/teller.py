@@ -27,6 +27,18 @@ from tests.chaos.workload import Input
 SESSION = "S"
 START: Frame = {"seq": 0, "mark": ""}
 
+WELCOME: Frame = {
+    "type": "welcome",
+    "protocol": 1,
+    "session": SESSION,
+    "agent": "chaos",
+    "user": "anonymous",
+    "worker": "w",
+    "resumed": True,
+    "limits": {"frame_bytes": 262_144, "inbox": 64},
+}
+"""What is the same in every welcome."""
+
 TOAST: Frame = {"type": "CUSTOM", "name": "parley.toast", "value": {"message": "well", "type": "info"}}
 """An event that no rule minds."""
 
@@ -110,7 +122,7 @@ class Teller:
         self.write(Sent(frame={"type": "hello", "client": tab, "session": SESSION, "since": since}, **at))
         acked = self.numbers.get(tab, 0)
         known = tab in self.numbers
-        self.hear(tab, {"type": "welcome", "session": SESSION, "head": self.head, "acked": acked, "known": known})
+        self.hear(tab, WELCOME | {"head": self.head, "acked": acked, "known": known})
         for entry in self.log:
             if entry.last > since["seq"] and since["seq"] <= self.head["seq"]:
                 self._hear(tab, entry.text)

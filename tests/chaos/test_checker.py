@@ -9,7 +9,7 @@ import pytest
 from tests.chaos import story
 from tests.chaos.checker import RULES, check, report
 from tests.chaos.journal import Journal, Received
-from tests.chaos.plants import Plant, end, inputs, log, things, turns, without
+from tests.chaos.plants import Plant, end, inputs, log, retold, things, turns, without
 from tests.chaos.rules.turns import HARMLESS
 from tests.chaos.schedule import KINDS
 
@@ -33,6 +33,11 @@ def test_a_planted_fault_is_reported_by_its_rule_alone(planted: Plant) -> None:
 
 def test_no_rule_is_without_a_plant() -> None:
     assert {planted.rule for planted in PLANTS} == RULES.keys()
+
+
+def test_what_no_rule_is_ready_for_is_reported() -> None:
+    journal = retold(story.good(), lambda frame: frame | {"events": [{"type": "RUN_STARTED"}, {"no": "event"}]})
+    assert any("cannot be read" in violation.words for violation in check(journal))
 
 
 def test_harmless_faults_are_among_those_there_are() -> None:

@@ -11,6 +11,14 @@ from tests.chaos.plants import altered, before, heard, plant, retold, swapped, w
 from tests.chaos.teller import SESSION, began
 
 
+@plant("frames_are_as_documented")
+def a_frame_lacks_a_member() -> Journal:
+    def change(words: str) -> str:
+        return json.dumps({name: value for name, value in json.loads(words).items() if name != "queued"})
+
+    return altered(story.good(), Received, heard("one", "ack"), text=change)
+
+
 @plant("gapless")
 def a_frame_is_missed() -> Journal:
     return without(story.good(), heard("two", "events", seq=1))

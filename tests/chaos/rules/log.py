@@ -7,7 +7,20 @@ from itertools import groupby
 
 from app.protocol.frames import START, Position
 from tests.chaos.history import History, Tab
+from tests.chaos.journal import Received
 from tests.chaos.strands import Piece, Strand, shown
+from tests.support.document import assert_documented
+
+
+def frames_are_as_documented(history: History) -> Iterator[str]:
+    """Whatever a tab gets is what the published document says."""
+    for tab in history.tabs:
+        for record in tab.records:
+            if isinstance(record, Received):
+                try:
+                    assert_documented("toClient", record.frame)
+                except AssertionError as error:
+                    yield f"tab {tab.name}: {error}"
 
 
 def gapless(history: History) -> Iterator[str]:
@@ -123,6 +136,7 @@ def own_session(history: History) -> Iterator[str]:
 
 
 RULES = (
+    frames_are_as_documented,
     gapless,
     entries_are_their_frames,
     no_needless_reset,
