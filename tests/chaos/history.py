@@ -43,6 +43,11 @@ class Said:
         return json.dumps({name: value for name, value in self.sent.frame.items() if name != "n"}, sort_keys=True)
 
     @property
+    def is_bad(self) -> bool:
+        """Whether the server is to refuse it, unless it lost count."""
+        return self.sent.intent in {"conflict", "skip"}
+
+    @property
     def ack(self) -> Frame | None:
         """Its `ack`, if it got one."""
         return self.answer.frame if self.answer is not None and self.answer.frame["type"] == "ack" else None
@@ -129,6 +134,10 @@ class History:
     def tabs_of(self) -> dict[str, list[Tab]]:
         """The tabs of each session."""
         return _grouped(self.tabs)
+
+    def said_in(self, session: str) -> list[Said]:
+        """All that the tabs of a session said."""
+        return [said for tab in self.tabs_of[session] for said in tab.said]
 
     @cached_property
     def logs(self) -> dict[str, Strand]:

@@ -110,3 +110,27 @@ def an_echo_under_another_id() -> Journal:
     for one, other in zip(old, new, strict=True):
         journal = retold(journal, swapped(one, other))
     return journal
+
+
+@plant("echoes_what_was_said")
+def a_refused_message_is_answered() -> Journal:
+    given = Input("stream", "h", 1)
+    events = [*text("m-h", given.content, "user"), *text("t7.1.1", word(given, 0))]
+    return appended(story.good(), ("t7", [began("t7"), *events, finished("t7")]), note=("h",))
+
+
+@plant("each_message_has_one_turn")
+def a_message_is_answered_twice() -> Journal:
+    given = Input("state", "e")
+    events = [*text("m-e", given.content, "user"), *text("t7.1.1", word(given, 0))]
+    return appended(story.good(), ("t7", [began("t7"), *events, finished("t7")]), note=("e",))
+
+
+@plant("each_message_has_one_turn")
+def a_message_is_acknowledged_twice_after_a_loss() -> Journal:
+    given = Input("stream", "a", 1)
+    frame = {"type": "message", "n": 1, "id": "m-a", "content": given.content}
+    ack = {"type": "ack", "n": 1, "index": 9, "turn": "t7", "duplicate": False, "queued": 0}
+    events = [*text("m-a", given.content, "user"), *text("t7.1.1", word(given, 0))]
+    journal = before(story.lossy(), Quiet, *exchange(frame, ack))
+    return appended(journal, ("t7", [began("t7"), *events, finished("t7")]), note=("a",))

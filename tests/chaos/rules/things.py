@@ -41,17 +41,13 @@ def closed_before_the_end(history: History) -> Iterator[str]:
 
 
 def added_to_while_open(history: History) -> Iterator[str]:
-    """A text grows between its start and its end; each comes once.
-
-    After a loss a user's may come again, as another turn: an older connection had it still on its way.
-    """
+    """A text grows between its start and its end; each of the agent's comes once."""
     for strand in history.tales:
         if strand.since == START:
             open_: dict[str, bool] = {}
             for place in strand.events:
                 kind, id_ = place.event["type"], place.event.get("messageId", "")
-                may_repeat = history.loses and place.event.get("role") == "user"
-                if kind == "TEXT_MESSAGE_START" and id_ in open_ and not may_repeat:
+                if kind == "TEXT_MESSAGE_START" and id_ in open_ and place.event["role"] != "user":
                     yield f"{strand.where}: {id_} begins again at {place.seq}"
                 elif kind in {"TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END"} and not open_.get(id_):
                     yield f"{strand.where}: {kind} at {place.seq} for {id_}, which is not open"
@@ -113,11 +109,10 @@ def _wrong_answer(history: History, turn: Told, resolution: Frame, given: list[A
 def _answers(history: History, session: str) -> defaultdict[str, list[Answer]]:
     """What was said to each ask."""
     answers: defaultdict[str, list[Answer]] = defaultdict(list)
-    for tab in history.tabs_of[session]:
-        for said in tab.said:
-            if said.sent.frame["type"] == "answer" and not said.refusal:
-                place = int((said.ack or {}).get("index") or 0)
-                answers[said.sent.frame["ask"]].append(Answer(place, said.sent.frame.get("value")))
+    for said in history.said_in(session):
+        if said.sent.frame["type"] == "answer" and not said.refusal:
+            place = int((said.ack or {}).get("index") or 0)
+            answers[said.sent.frame["ask"]].append(Answer(place, said.sent.frame.get("value")))
     return answers
 
 
