@@ -1,4 +1,4 @@
-"""`python -m tests.chaos run --seed N`, `soak --from A --count K --out FILE`, `report FILE`."""
+"""`python -m tests.chaos run --seed N [--mutant NAME]`, `soak --from A --count K --out FILE`, `report FILE`."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos import checker, summary
+from tests.chaos import checker, mutants, summary
 from tests.chaos.journal import Journal
 from tests.chaos.runner import run
 from tests.chaos.summary import Line
 
 
-async def _run(seed: int, folder: Path) -> Line:
-    journal = Journal.load(await run(seed, folder))
+async def _run(seed: int, folder: Path, program: tuple[str, ...] = ("app",)) -> Line:
+    journal = Journal.load(await run(seed, folder, program))
     return summary.summary(journal, checker.check(journal))
 
 
-def one(seed: int, keep: Path | None) -> int:
+def one(seed: int, keep: Path | None, mutant: str | None) -> int:
     """Do one run and say what it came to; 1 if a rule was broken."""
+    program = ("tests.chaos.mutants", mutant) if mutant else ("app",)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        line = asyncio.run(_run(seed, (keep or Path(folder)) / f"seed-{seed}"))
+        line = asyncio.run(_run(seed, (keep or Path(folder)) / f"seed-{seed}", program))
     sys.stdout.write(f"{json.dumps(line, indent=1)}\n{len(line['violations'])} violations\n")
     return bool(line["violations"])
 
@@ -63,6 +64,7 @@ def main() -> int:
     command = commands.add_parser("run", help="one run; a rule that is broken is told, and ends it with 1")
     command.add_argument("--seed", type=int, required=True)
     command.add_argument("--keep", type=Path, help="the folder to leave journal, logs and store in")
+    command.add_argument("--mutant", choices=mutants.MUTANTS, help="the fault that the server is to have")
     command = commands.add_parser("soak", help="many runs, one line each; those that are in the file are done")
     command.add_argument("--from", dest="first", type=int, required=True, help="the first seed")
     command.add_argument("--count", type=int, required=True)
@@ -74,7 +76,7 @@ def main() -> int:
     command.add_argument("file", type=Path)
     given = parser.parse_args()
     if given.command == "run":
-        return one(given.seed, given.keep)
+        return one(given.seed, given.keep, given.mutant)
     if given.command == "soak":
         return asyncio.run(soak(given))
     sys.stdout.write(summary.report(summary.load(given.file)) + "\n")
