@@ -3,7 +3,7 @@
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --no-config --universal --generate-hashes --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup serve test test-docker lint lock browser bench-bridge
+.PHONY: help setup serve test test-docker lint lock browser bench-bridge chaos
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,6 +27,9 @@ lint: setup ## Check style, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports --no-logo
+
+chaos: setup ## Replay a run of the chaos suite: SEED=n; KEEP=folder leaves its journal and logs there
+	@$(BIN)/python -m tests.chaos run --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
 
 bench-bridge: setup ## What make_async and run_sync cost, beside the others
 	@$(BIN)/python -m bench.bridge

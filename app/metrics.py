@@ -53,6 +53,10 @@ EXECUTOR_RUN = Histogram(
     "parley_executor_run_seconds", "How long calls held an executor thread", buckets=_DURATIONS, registry=REGISTRY
 )
 
+# ---- a worker as a whole
+
+TASKS = Gauge("parley_tasks", "Asyncio tasks that have not ended", registry=REGISTRY)
+
 # ---- gateway
 
 CONNECTIONS = Gauge("parley_connections", "Open WebSocket connections", registry=REGISTRY)

@@ -42,14 +42,18 @@ def decode(raw: str | bytes) -> ClientFrame:
 
 
 class Intake:
-    """Takes the frames of one client, in order. `put` sends a frame back, `put_soon` one that may wait a moment."""
+    """Takes the frames of one client, in order. `acked` is its last kept number.
 
-    __slots__ = ("_client", "_malformed", "_put", "_put_soon", "_refused", "_resting", "_session", "_site")
+    `put` sends a frame back, `put_soon` one that may wait a moment.
+    """
 
-    def __init__(self, site: Site, session: str, client: str, put: Put, put_soon: Put) -> None:
+    __slots__ = ("_acked", "_client", "_malformed", "_put", "_put_soon", "_refused", "_resting", "_session", "_site")
+
+    def __init__(self, site: Site, session: str, client: str, acked: int, put: Put, put_soon: Put) -> None:
         self._site = site
         self._session = session
         self._client = client
+        self._acked = acked
         self._put = put
         self._put_soon = put_soon
         self._malformed: Bucket | None = None
@@ -74,6 +78,16 @@ class Intake:
                 self._refuse_malformed(ProtocolError("bad_frame", "hello: was said already"))
             case _:
                 await self._keep(frame)
+
+    async def check(self) -> None:
+        """See whether the store still has what was acknowledged: who is not told waits for an answer in vain.
+
+        Raises: Closing if a tail was lost; StoreUnavailable.
+        """
+        acked = self._acked
+        if await self._site.store.acked(self._session, self._client) < acked:
+            message = f"the store has lost inputs up to {acked}"
+            raise Closing.error(CloseCode.COUNTER_SKIPPED, "counter_skipped", message)
 
     # ---- inputs
 
@@ -113,9 +127,9 @@ class Intake:
 
     def _acknowledge(self, n: int, kept: Accepted) -> None:
         self._refused = range(max(self._refused.start, n + 1), self._refused.stop)
-        self._put_soon(
-            codec.encode_ack(n, queued=kept.queued, duplicate=kept.duplicate, index=kept.index, turn=kept.turn)
-        )
+        self._acked = max(self._acked, n)
+        ack = codec.encode_ack(n, queued=kept.queued, duplicate=kept.duplicate, index=kept.index, turn=kept.turn)
+        self._put_soon(ack)
 
     # ---- refusals
 

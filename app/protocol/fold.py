@@ -58,6 +58,11 @@ class Fold:
         """Whether anything is missing because of a bound."""
         return self._cut or self._messages.lost or self._open.lost
 
+    @property
+    def state(self) -> Any:
+        """The shared state, None if there is none."""
+        return self._state
+
     def apply(self, frame: Events | Mapping[str, Any]) -> None:
         """Fold one `events` frame, a model or parsed; events up to `position` are passed over.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import tempfile
@@ -93,6 +94,16 @@ class ValkeyProcess:
         self.stop()
         self.start()
 
+    def written(self) -> int:
+        """Bytes that it has on disk: what `lose` takes to go back to this moment."""
+        return self._file.stat().st_size
+
+    def lose(self, written: int) -> None:
+        """Kill it, cut its file back, and start it again."""
+        self.kill()
+        os.truncate(self._file, written)
+        self.start()
+
     def client(self) -> redis.Redis:
         """A client that does not retry; to be closed by the test."""
         return redis.Redis.from_url(self.url, decode_responses=True, retry=Retry(NoBackoff(), 0))
@@ -111,6 +122,10 @@ class ValkeyProcess:
         self.stop()
         if self._sockets:
             self._sockets.cleanup()
+
+    @property
+    def _file(self) -> Path:
+        return max((self.folder / "appendonlydir").glob("*.incr.aof"))
 
     @property
     def _socket(self) -> Path:
