@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from app.errors import SessionEnded
+from app.metrics import HANDOVERS, TAKEOVERS
 from app.protocol.frames import START, Position
 from app.runtime.attempts import CANCELLED
 from app.runtime.history import fold_all
@@ -57,9 +58,11 @@ async def test_a_turn_whose_worker_died_runs_again_from_the_state_before_it(work
     turn = await talk.say("wait")
     await talk.until(lambda: talk.text(turn) == "2")
     queued = await talk.say("queued")
+    taken = TAKEOVERS._value.get()
     await first.die()
     await talk.move(await worker())
     await talk.until(lambda: talk.text(turn, attempt=2) == "2")
+    assert TAKEOVERS._value.get() == taken + 1
     await talk.cancel(turn)
     assert (await talk.done(turn))["code"] == "cancelled"
     await talk.done(queued)
@@ -135,7 +138,9 @@ async def test_a_drained_worker_hands_its_turn_over_without_a_death(worker: Star
     talk = await Talk.start(first)
     turn = await talk.say("x")
     await talk.until(lambda: "attempt 1" in talk.text(turn))
+    handed = HANDOVERS._value.get()
     await first.supervisor.drain(0)
+    assert HANDOVERS._value.get() == handed + 1
     await first.stop()
     await talk.move(await worker(turn_max_attempts=1))
     assert (await talk.done(turn))["type"] == "RUN_FINISHED"
