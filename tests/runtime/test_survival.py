@@ -168,6 +168,19 @@ async def test_a_draining_worker_lets_its_turn_end_and_takes_no_other(worker: St
     assert talk.frames[-1]["attempt"] == 1
 
 
+async def test_a_session_that_comes_to_a_draining_worker_is_passed_on(worker: Start) -> None:
+    first = await worker(COUNTING)
+    talk = await Talk.start(first)
+    accepting = asyncio.create_task(talk.say("a"))
+    await asyncio.sleep(0)  # the call that claims it is on its way
+    await first.supervisor.drain(10)
+    turn = await accepting
+    assert talk.text(turn) == ""
+    await talk.move(await worker())
+    await talk.done(turn)
+    assert (talk.text(turn), talk.frames[-1]["attempt"]) == ("1", 1)
+
+
 async def test_a_worker_that_lost_its_lease_writes_nothing_more(worker: Start) -> None:
     first = await worker(COUNTING)
     talk = await Talk.start(first)
