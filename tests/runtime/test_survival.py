@@ -175,6 +175,7 @@ async def test_a_session_that_comes_to_a_draining_worker_is_passed_on(worker: St
     await asyncio.sleep(0)  # the call that claims it is on its way
     await first.supervisor.drain(10)
     turn = await accepting
+    await first.idle()
     assert talk.text(turn) == ""
     await talk.move(await worker())
     await talk.done(turn)
