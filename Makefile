@@ -3,7 +3,7 @@
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --no-config --universal --generate-hashes --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup serve test lint lock browser bench-bridge
+.PHONY: help setup serve test test-docker lint lock browser bench-bridge chaos
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -14,8 +14,12 @@ setup: ## Make .venv/ with everything pinned; PYTHON=… chooses the interpreter
 serve: setup ## Serve the agents in handlers/; HOST=… and PORT=… are honoured
 	@exec $(BIN)/parley serve $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)")
 
+# Four at once, also on two cores: most of these tests wait most of the time, for clients, takeovers and deaths.
 test: lint browser ## Lint, then run all tests; ARGS=… goes to pytest
-	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-docker: setup ## Try docker-compose.yml, with a Docker engine; ARGS=… goes to pytest
+	@$(BIN)/pytest -m docker -rP tests/docker $(ARGS)
 
 lint: setup ## Check style, types and layers
 	@$(BIN)/ruff check
@@ -23,6 +27,9 @@ lint: setup ## Check style, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports --no-logo
+
+chaos: setup ## Replay a run of the chaos suite: SEED=n; KEEP=folder leaves its journal and logs there
+	@$(BIN)/python -m tests.chaos run --seed $(SEED) $(if $(KEEP),--keep "$(KEEP)")
 
 bench-bridge: setup ## What make_async and run_sync cost, beside the others
 	@$(BIN)/python -m bench.bridge

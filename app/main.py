@@ -20,6 +20,7 @@ from app.gateway.auth import Authenticator
 from app.gateway.endpoint import Endpoint
 from app.gateway.health import Health
 from app.gateway.http import Http
+from app.gateway.manual import Manual
 from app.gateway.page import Page
 from app.metrics import DRAINING
 from app.runtime.registry import Registry
@@ -37,6 +38,9 @@ OFFER_WITHIN = 5.0
 
 WS_PATH = "/ws"
 """Where conversations are held."""
+
+QUOTING = "docs"
+"""The agent that quotes the pages beside the handlers' folder, and links to them."""
 
 KINDS = frozenset({"message", "answer", "action", "settings", "state", "edit", "feedback", "cancel", "end"})
 """The inputs this server works on."""
@@ -110,6 +114,9 @@ class Worker:
         )
         self.http = Http(store=self.store, authenticator=authenticator, directory=directory, settings=settings)
         self.health = Health(self.store.ready)
+        self.pages = Page().routes()
+        if directory.has(QUOTING):
+            self.pages += Manual(settings.handlers.resolve().parent, authenticator, settings).routes()
         self._drained = False
 
     async def start(self) -> None:
@@ -197,7 +204,7 @@ def create_app(settings: Settings, registry: Registry, name: str) -> Application
     app = Application(title="Parley", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.worker = worker
     app.endpoint = worker.endpoint
-    app.router.routes.extend(Page().routes())
+    app.router.routes.extend(worker.pages)
     app.include_router(worker.http.router)
     app.include_router(worker.health.router)
     return app

@@ -26,6 +26,7 @@ from app.errors import ConfigError
 from app.main import Worker, create_app, worker_name
 from app.runtime.loading import load
 from app.settings import Settings
+from app.sockets import LeanProtocol
 from app.store.embedded import EmbeddedValkey
 from app.store.keeper import Keeper
 from app.store.probe import check_store
@@ -78,7 +79,7 @@ def run_worker(
         app,
         loop="uvloop",
         http="httptools",
-        ws="websockets-sansio",
+        ws=LeanProtocol,
         ws_max_size=settings.max_frame_bytes,
         ws_per_message_deflate=False,  # 40 to 100 KB a connection
         ws_ping_interval=settings.idle_timeout / 2,

@@ -256,7 +256,10 @@ class Runner:
         self._turn = None
         self._doing = ""
         self._unfinished = ""
-        batch = Batch(finished=True, done=[todo.index], state=changes)
+        # a turn that was not run again has taken no answers; they are to no purpose now
+        unused = [index for index, _ in self._answers]
+        self._answers.clear()
+        batch = Batch(finished=True, done=[todo.index, *unused], state=changes)
         batch.release = not (self._queue or self._ending or self._draining)
         batch.unattended = self._rests
         await self._commit(batch)

@@ -14,7 +14,7 @@ from app.metrics import SESSIONS_RUNNING, TAKEOVERS
 from app.runtime import outside
 from app.runtime.background import Background, end
 from app.runtime.familiar import Familiar
-from app.runtime.lookout import Lookout
+from app.runtime.lookout import SILENT_FOR, Lookout
 from app.runtime.registry import Registry
 from app.runtime.runner import Runner
 from app.settings import Settings
@@ -152,10 +152,19 @@ class Supervisor:
             self._spawn(self._take_again(session), f"take {session}")
 
     def look(self) -> None:
-        """Have every runner look at its inbox."""
+        """Have every runner look at its inbox, and stop those whose lease is another's.
+
+        One that waits for an answer would notice neither by itself.
+        """
         self._wake_all(self._runners)
+        for runner in self._runners.values():
+            self._spawn(self._check(runner), f"check {runner.claim.session}")
 
     # ---- inside
+
+    async def _check(self, runner: Runner) -> None:
+        if not (runner.released or await self._store.holds(runner.claim)):
+            runner.fence(Fenced(runner.claim.session))
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         # not by the loop's factory: it looks after the tasks that handlers make, and a push may be one's doing
@@ -216,13 +225,19 @@ class Supervisor:
         return True
 
     async def _renew(self) -> None:
+        before = self._loop.time()
         while True:
+            began = self._loop.time()
             try:
                 await self._store.renew([p for p, sessions in self._held.items() if sessions > 0])
             except StoreError as error:
                 log.warning("renewal_failed", reason=str(error))
             except Exception:  # whatever it is, the next renewal is still to be made
                 log.exception("renewal_failed")
+            else:
+                if self._loop.time() - before > SILENT_FOR:  # it may have been taken for dead meanwhile
+                    self.look()
+                before = began
             await asyncio.sleep(RENEW_EVERY)
 
     async def _scan(self) -> None:

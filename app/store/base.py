@@ -203,7 +203,7 @@ class Work(Protocol):
         """Look at the inbox of a session of this worker."""
 
     def look(self) -> None:
-        """Look at the inboxes of all sessions of this worker: wakes may have been lost."""
+        """Look at all sessions of this worker: wakes may have been lost, and leases while it was cut off."""
 
 
 class Gateway(Protocol):
@@ -238,6 +238,9 @@ class Gateway(Protocol):
 
         Raises: NoSuchSession, SessionEnded, StoreFull, StoreUnavailable.
         """
+
+    async def acked(self, session: str, client: str) -> int:
+        """The last number of a client that is kept, 0 if none. Raises: StoreUnavailable."""
 
     async def push(self, session: str, user: str | None, new: NewInput, key: str | None = None) -> Pushed | Refused:
         """Keep an input from outside every connection, and see that somebody works on it.
@@ -312,6 +315,9 @@ class Leases(Inbox, Protocol):
 
     async def unheard(self, workers: Sequence[str]) -> set[str]:
         """Those of these workers whose channel nobody hears."""
+
+    async def holds(self, claim: Claim) -> bool:
+        """Whether a session's lease is still this one."""
 
     async def repair(self) -> None:
         """Have this worker's listeners look again after every new subscription. Never returns."""

@@ -161,6 +161,11 @@ class OwnerCalls:
             if await self._batcher.command("HGET", meta, "floor", within=PATIENCE) == floor:
                 return Snapshot(Position(int(floor), mark.decode()), data or b"")
 
+    async def holds(self, claim: Claim) -> bool:
+        """Whether a session's lease is still this one."""
+        lease = await self._batcher.command("HGET", keys.meta(claim.session), "lease")
+        return bool(lease == claim.mark.encode())
+
     async def _run(self, name: str, session: str, args: Sequence[Argument], within: float | None = None) -> list[Any]:
         reply: list[Any] = await self._batcher.run(self._scripts[name], (keys.meta(session),), args, within=within)
         refusal = replies.REFUSALS.get(reply[0])

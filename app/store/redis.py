@@ -128,6 +128,11 @@ class RedisStore(OwnerCalls):
             self._accepted(session, mark, replies.owner(reply))
         return accepted
 
+    async def acked(self, session: str, client: str) -> int:
+        """The last number of a client that is kept; see `Gateway.acked`."""
+        last: bytes | None = await self._batcher.command("HGET", keys.numbers(session), client, within=PATIENCE)
+        return int(last.split()[0]) if last else 0
+
     async def push(self, session: str, user: str | None, new: NewInput, key: str | None = None) -> Pushed | Refused:
         """Keep an input from outside every connection; see `Gateway.push`."""
         mark = new_token()

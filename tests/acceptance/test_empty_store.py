@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from functools import partial
 
 from tests.acceptance.fleet import STREAM
 from tests.conftest import StartServer
 from tests.support.process import wait_until
+from tests.support.server import ParleyServer
 from tests.support.valkey import ValkeyProcess
 from tests.support.wire import WireClient, ends, transcript
 
@@ -22,7 +24,7 @@ async def test_a_store_that_forgot_everything(server: StartServer, valkey: Valke
 
     await asyncio.to_thread(valkey.kill)
     for each in (one, other):
-        await asyncio.to_thread(wait_until, lambda each=each: not each.is_ready(), "it is not ready")
+        await asyncio.to_thread(wait_until, partial(_is_unready, each), "it is not ready")
     shutil.rmtree(valkey.folder / "appendonlydir")
     await asyncio.to_thread(valkey.start)
     for each in (one, other):
@@ -43,3 +45,7 @@ async def test_a_store_that_forgot_everything(server: StartServer, valkey: Valke
     said = one.log.read_text() + other.log.read_text()
     assert "lease_lost" in said  # the turn was stopped
     assert "Traceback" not in said
+
+
+def _is_unready(server: ParleyServer) -> bool:
+    return not server.is_ready()

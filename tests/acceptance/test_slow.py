@@ -117,6 +117,7 @@ async def read_all(client: WireClient) -> None:
         client.raw.clear()
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(400)
 async def test_who_stops_reading_costs_no_memory_and_resumes(
     server: StartServer, capsys: pytest.CaptureFixture[str]

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -110,15 +111,15 @@ async def test_one_that_hangs_keeps_its_sessions_no_longer_than_its_lease(
         took += await next_attempts(sessions, owner.pid, signal.SIGSTOP)
         os.kill(owner.pid, signal.SIGCONT)
         # it wakes up in the middle of its turns, and may write no word of them
-        await asyncio.to_thread(wait_until, lambda log=victim.log: _lost(log) >= SESSIONS, "it knows what it lost")
+        await asyncio.to_thread(wait_until, partial(_lost_all, victim.log), "it knows what it lost")
         await assert_taken_over(sessions)
     measured = figures(took)
     report("SIGSTOP, separate workers", measured)
     assert measured["p99"] < LEASE + 2, measured
 
 
-def _lost(log: Path) -> int:
-    return log.read_text().count("lease_lost")
+def _lost_all(log: Path) -> bool:
+    return log.read_text().count("lease_lost") >= SESSIONS
 
 
 @pytest.mark.timeout(300)

@@ -26,6 +26,22 @@ async def main(message):
         await asyncio.sleep(3600)
 """
 
+SHARING = """
+from pydantic import BaseModel
+
+class Shared(BaseModel):
+    said: dict[str, int] = {}
+
+shared = cl.state(Shared)
+
+@cl.on_message
+async def main(message):
+    async with shared.change() as value:
+        value.said[f"{message.content} {cl.context.turn.attempt}"] = 1
+    if message.content == "wait" and cl.context.turn.attempt == 1:
+        await asyncio.sleep(3600)
+"""
+
 STUCK = """
 @cl.on_message(RETRY)
 async def main(message):
@@ -39,6 +55,30 @@ async def main(message):
 
 def stuck(dies: int, *, retry: bool = True) -> str:
     return STUCK.replace("DIES", str(dies)).replace("RETRY", f"retry={retry}")
+
+
+@pytest.mark.parametrize("how", ["run again", "cancelled"])
+async def test_a_change_of_the_shared_state_is_taken_back_with_the_attempt_that_made_it(
+    worker: Start, how: str
+) -> None:
+    first = await worker(SHARING)
+    talk = await Talk.start(first)
+    await talk.done(await talk.say("one"))
+    turn = await talk.say("wait")
+    await talk.until(lambda: "wait 1" in str(talk.frames))
+    await first.die()
+    second = await worker()
+    if how == "cancelled":
+        second.store.dismiss()
+        second.supervisor._draining = True  # takes the cancel in, and does not take the session up
+        await talk.move(second)
+        await talk.cancel()
+        second = await worker()
+    await talk.move(second)
+    await talk.done(turn)
+    fold = await fold_all(second.store, talk.session)
+    said = {"one 1": 1} if how == "cancelled" else {"one 1": 1, "wait 2": 1}
+    assert fold.state == {"said": said}
 
 
 async def test_state_is_kept_with_the_turn_and_moves_to_another_worker(worker: Start) -> None:
