@@ -136,6 +136,8 @@ class Supervisor:
             self._spawn(self._store.postpone(claim, self._settings.lease_ttl), f"postpone {claim.session}")
             return
         runner = Runner(self._store, claim, agent, self._settings, self._familiar, self._keep, loop=self._loop)
+        if self._draining:  # it was on its way to us
+            runner.drain()
         self._runners[claim.session] = runner
         self._held[partition(claim.session)] += 1
         self._spawn(self._run(runner), f"session {claim.session}")

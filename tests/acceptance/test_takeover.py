@@ -22,6 +22,9 @@ from tests.support.wire import assert_gapless
 
 SESSIONS = 40
 ROUNDS = 5
+BESIDE = 20
+"""Sessions of each of the workers that share this machine, and start anew on it while they are taken over."""
+
 LONG = 1_200
 """Pieces of a turn that does not end by itself while a test runs: a minute of them."""
 
@@ -84,10 +87,10 @@ async def test_killed_among_separate_workers(server: StartServer, valkey: Valkey
 async def test_killed_beside_others_of_one_server(server: StartServer, report: Report) -> None:
     one = server({"stream": STREAM}, args=("--workers", "3"), program=("app",))
     took: list[float] = []
-    for _ in range(ROUNDS):
+    for _ in range(2 * ROUNDS):
         await asyncio.to_thread(wait_until, lambda: len(places_of(one)) == 3, "three workers run")
         owner, *others = places_of(one)
-        sessions = await watched(owner, others, SESSIONS, LONG)
+        sessions = await watched(owner, others, BESIDE, LONG)
         took += await next_attempts(sessions, owner.pid, signal.SIGKILL)
         await assert_taken_over(sessions)
     measured = figures(took)
