@@ -143,6 +143,14 @@ def test_commands_and_their_flags_exist(block: Block) -> None:
     assert set(re.findall(r"^make (\w+)", block.text, re.MULTILINE)) <= set(targets)
 
 
+def test_the_example_of_an_env_has_what_compose_takes_and_knows_no_other_setting() -> None:
+    example = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    compose = (ROOT / "docker-compose.yml").read_text()
+    assert set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", compose)) - example == set()
+    settings = {f"PARLEY_{name.upper()}" for name in Settings.model_fields}
+    assert {name for name in example if name.startswith("PARLEY_")} - settings == set()
+
+
 # ---- what is listed is what there is
 
 

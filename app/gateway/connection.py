@@ -49,7 +49,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_authorization", "_closing", "_expires", "_follower", "_intake", "_outbox", "_presence", "_queue",
+        "_authorization", "_closing", "_expires", "_follower", "_intake", "_loop", "_outbox", "_presence", "_queue",
         "_queued_bytes", "_rate", "_reader", "_receive", "_room", "_send", "_session", "_site", "_taker", "_timer",
         "number",
     )  # fmt: skip
@@ -61,7 +61,7 @@ class Connection:
         self._receive = receive
         self._send = send
         self._outbox = Outbox(send, site.settings.outbox_bytes, site.settings.send_timeout, self._outbox_failed)
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         rate = site.settings.max_frames_per_second
         self._rate = Bucket(rate * BURST_SECONDS, rate, loop.time())
         self._timer = loop.call_later(site.settings.hello_timeout, self._no_hello)
@@ -112,6 +112,16 @@ class Connection:
         if self._reader is not None:
             self._reader.cancel()
 
+    @property
+    def session(self) -> str:
+        """The session it is attached to, empty before it is."""
+        return self._session
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it has been told to end."""
+        return self._closing is not None
+
     def look(self) -> None:
         """See in the log whether an event was missed."""
         if self._follower is not None:
@@ -136,13 +146,12 @@ class Connection:
         return None
 
     async def _read(self) -> int | None:
-        loop = asyncio.get_running_loop()
         while self._closing is None:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 return message.get("code")
             FRAMES_IN.inc()
-            if not self._rate.take(loop.time()):
+            if not self._rate.take(self._loop.time()):
                 raise Closing.bye(CloseCode.TOO_MANY_FRAMES, "too_many_frames", int(BURST_SECONDS * 1000))
             text = message.get("text")
             raw: str | bytes = message["bytes"] if text is None else text
@@ -152,7 +161,7 @@ class Connection:
                 self._queued_bytes += len(raw)
                 self._queue.append(raw)
             while self._is_full():
-                self._room = loop.create_future()
+                self._room = self._loop.create_future()
                 await self._room
         await asyncio.sleep(0)  # what was taken here closed the connection, and here this task hears of it
         return None
@@ -173,7 +182,7 @@ class Connection:
             raise Closing.because(error) from error
         if rest is not None:
             self._queue = deque()
-            self._taker = asyncio.Task(self._take_all(rest, self._queue), loop=asyncio.get_running_loop())
+            self._taker = asyncio.Task(self._take_all(rest, self._queue), loop=self._loop)
 
     async def _take_all(self, rest: Awaitable[None], queue: deque[str | bytes]) -> None:
         try:
@@ -211,7 +220,8 @@ class Connection:
         self._watch_expiry()
         self._outbox.put(greeting.welcome(self._site, hello, attachment))
         self._follower.start(since, attachment.page)
-        self._intake = Intake(self._site, self._session, hello.client, attachment.acked, self._outbox.put)
+        put, put_soon = self._outbox.put, self._outbox.put_soon
+        self._intake = Intake(self._site, self._session, hello.client, attachment.acked, put, put_soon)
         log.info("connection_attached", connection=self.number, session=self._session, user=identity.user)
         self._presence = presence.of(self._site, attachment, hello.client)
         if self._presence is not None:
@@ -259,5 +269,4 @@ class Connection:
         if left <= 0:
             self.close(Closing.error(CloseCode.NOT_AUTHENTICATED, "token_expired", "the token has expired"))
         else:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(min(left, LONGEST_TIMER), self._watch_expiry)
+            self._timer = self._loop.call_later(min(left, LONGEST_TIMER), self._watch_expiry)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable
 
 from app.errors import ProtocolError, StoreFull, StoreUnavailable
@@ -17,6 +16,9 @@ from app.protocol.close import CloseCode
 from app.protocol.frames import ErrorFrame
 from app.protocol.inputs import CONTROL_KINDS, CancelInput, ClientFrame, Durable, Hello, Ping
 from app.store.base import Accepted, NewInput, Refused
+from app.tokens import new_token
+
+Put = Callable[[bytes], None]
 
 MALFORMED_PER_MINUTE = 10
 """Bad frames a client may send a minute before it is taken for hostile."""
@@ -40,16 +42,20 @@ def decode(raw: str | bytes) -> ClientFrame:
 
 
 class Intake:
-    """Takes the frames of one client, in order. `acked` is its last kept number, `put` sends a frame back."""
+    """Takes the frames of one client, in order. `acked` is its last kept number.
 
-    __slots__ = ("_acked", "_client", "_malformed", "_put", "_refused", "_resting", "_session", "_site")
+    `put` sends a frame back, `put_soon` one that may wait a moment.
+    """
 
-    def __init__(self, site: Site, session: str, client: str, acked: int, put: Callable[[bytes], None]) -> None:
+    __slots__ = ("_acked", "_client", "_malformed", "_put", "_put_soon", "_refused", "_resting", "_session", "_site")
+
+    def __init__(self, site: Site, session: str, client: str, acked: int, put: Put, put_soon: Put) -> None:
         self._site = site
         self._session = session
         self._client = client
         self._acked = acked
         self._put = put
+        self._put_soon = put_soon
         self._malformed: Bucket | None = None
         # the counters that were refused and did not come again, of which the first is the one that must
         self._refused = range(0)
@@ -89,7 +95,7 @@ class Intake:
         new = _new_input(frame)
         if reason := self._unwanted(new):
             self._refuse(new.n, *reason)
-        elif asyncio.get_running_loop().time() < self._resting:
+        elif self._resting and asyncio.get_running_loop().time() < self._resting:
             self._refuse_for_now(new.n, "the store does not answer")
         else:
             await self._offer(new)
@@ -122,7 +128,8 @@ class Intake:
     def _acknowledge(self, n: int, kept: Accepted) -> None:
         self._refused = range(max(self._refused.start, n + 1), self._refused.stop)
         self._acked = max(self._acked, n)
-        self._put(codec.encode_ack(n, queued=kept.queued, duplicate=kept.duplicate, index=kept.index, turn=kept.turn))
+        ack = codec.encode_ack(n, queued=kept.queued, duplicate=kept.duplicate, index=kept.index, turn=kept.turn)
+        self._put_soon(ack)
 
     # ---- refusals
 
@@ -166,6 +173,6 @@ class Intake:
 
 def _new_input(frame: Durable) -> NewInput:
     body = codec.body_of(frame)
-    turn = "" if frame.type in CONTROL_KINDS else secrets.token_urlsafe(12)
+    turn = "" if frame.type in CONTROL_KINDS else new_token()
     target = frame.turn or "" if isinstance(frame, CancelInput) else ""
     return NewInput(frame.n, frame.type, body, codec.checksum(body), turn, target)

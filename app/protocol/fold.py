@@ -72,10 +72,11 @@ class Fold:
         if members["seq"] > self.position.seq + 1:
             raise ValueError(f"events from {members['seq']} do not follow {self.position.seq}")
         self._turn, self._attempt = members["turn"], members["attempt"]
-        for seq, event in enumerate(members["events"], members["seq"]):
-            if seq > self.position.seq:
-                self._fold(event)
-                self.position = Position(seq, members["mark"])
+        new = members["events"][self.position.seq + 1 - members["seq"] :]
+        for event in new:
+            self._fold(event)
+        if new:
+            self.position = Position(members["seq"] + len(members["events"]) - 1, members["mark"])
 
     def snapshot(self) -> dict[str, Any]:
         """The `snapshot` of a `reset` frame, at most SNAPSHOT_BYTES. It is a view: encode it before applying more."""

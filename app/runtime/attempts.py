@@ -43,6 +43,7 @@ class Attempts:
         emitter: Emitter,
         state: SessionState,
         *,
+        loop: asyncio.AbstractEventLoop,
         resumed: bool,
     ) -> None:
         self.resumed = resumed
@@ -53,7 +54,8 @@ class Attempts:
         self._emitter = emitter
         self._state = state
         self._session = Session(claim.session, claim.user, claim.agent, claim.profile or None)
-        self._claimed_at = asyncio.get_running_loop().time()
+        self._loop = loop
+        self._claimed_at = loop.time()
 
     def turn(self, turn_id: str, body: bytes, *, again: bool) -> Turn:
         """The next attempt at a turn; the first one unless `again`."""
@@ -77,7 +79,7 @@ class Attempts:
         else:
             first = [*opening(turn), *edited]
         turn.begin(first)
-        if self._claim.orphaned or not hook.retry:
+        if self._claim.left_by or not hook.retry:
             # From now on the store knows that it was begun: a handler that is not to run twice does not, and one
             # that kills its worker at once is found out.
             await turn.flush()
@@ -104,6 +106,7 @@ class Attempts:
             session=self._session,
             emitter=self._emitter,
             state=self._state,
+            loop=self._loop,
             clock=self._now,
             timeout=self._settings.turn_timeout,
             show_errors=self._settings.show_errors,
@@ -142,7 +145,7 @@ class Attempts:
 
     def _now(self) -> int:
         """The store's time in ms, as far as this lease's age tells it."""
-        return self._claim.time + int((asyncio.get_running_loop().time() - self._claimed_at) * 1000)
+        return self._claim.time + int((self._loop.time() - self._claimed_at) * 1000)
 
 
 def opening(turn: Turn) -> list[Event]:

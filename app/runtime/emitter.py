@@ -67,11 +67,19 @@ class Emitter:
     """Writes one session's log under one lease. `lost` is called once if the lease or the log's tail is lost."""
 
     def __init__(
-        self, store: Inbox, claim: Claim, *, window: float, keep: tuple[int, int], lost: Callable[[StoreError], None]
+        self,
+        store: Inbox,
+        claim: Claim,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        window: float,
+        keep: tuple[int, int],
+        lost: Callable[[StoreError], None],
     ) -> None:
         self.head = claim.head
         self._store = store
         self._claim = claim
+        self._loop = loop
         self._window = window
         self._keep_events, self._keep_bytes = keep
         self._floor = claim.floor
@@ -115,7 +123,7 @@ class Emitter:
     def hurry(self) -> None:
         """Append what waits as soon as what is ready to run has run."""
         if self._pump is None and self._soon is None and not self._held:
-            self._soon = asyncio.get_running_loop().call_soon(self._begin)
+            self._soon = self._loop.call_soon(self._begin)
 
     def settle(self, index: int) -> None:
         """Have an input leave the inbox with the append of what was emitted for it."""
@@ -156,7 +164,7 @@ class Emitter:
         To cancel it is to wait no longer for an append that goes on: half of one would leave us not knowing where
         the log is. Raises as `append` does.
         """
-        whole = asyncio.Task(self.append(batch))
+        whole = asyncio.Task(self.append(batch), loop=self._loop)
         self._commits.add(whole)
         whole.add_done_callback(self._committed)
         await asyncio.shield(whole)
@@ -226,7 +234,7 @@ class Emitter:
 
     def _begin(self) -> None:
         self._soon = None
-        self._pump = asyncio.create_task(self._pump_all())
+        self._pump = self._loop.create_task(self._pump_all())
 
     def _unschedule(self) -> None:
         if self._soon is not None:

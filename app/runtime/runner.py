@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from app import logs
 from app.errors import StoreError
-from app.metrics import LEASES_LOST
+from app.metrics import HANDOVERS, LEASES_LOST
 from app.protocol.codec import input_from
 from app.protocol.inputs import ActionInput, AnswerInput
 from app.protocol.pushes import Push
@@ -42,7 +42,15 @@ class Runner:
     """Runs a session's turns until its inbox is empty or its lease is gone."""
 
     def __init__(
-        self, store: Inbox, claim: Claim, agent: Agent, settings: Settings, familiar: Familiar, keep: Keep
+        self,
+        store: Inbox,
+        claim: Claim,
+        agent: Agent,
+        settings: Settings,
+        familiar: Familiar,
+        keep: Keep,
+        *,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.claim = claim
         self.released = False
@@ -51,9 +59,11 @@ class Runner:
         self._settings = settings
         self._familiar = familiar
         self._keep = keep
+        self._loop = loop
         self._emitter = Emitter(
             store,
             claim,
+            loop,
             window=settings.delta_window_ms / 1000,
             keep=(settings.log_events, settings.log_bytes),
             lost=self._lost,
@@ -68,7 +78,7 @@ class Runner:
         self._ending = claim.expired
         self._draining = False
         known = familiar.knows(claim) or claim.head.seq == 0
-        self._attempts = Attempts(store, claim, agent, settings, self._emitter, self._state, resumed=known)
+        self._attempts = Attempts(store, claim, agent, settings, self._emitter, self._state, loop=loop, resumed=known)
         self._unfinished = claim.run
         self._turn: Turn | None = None
         self._doing = ""
@@ -93,7 +103,7 @@ class Runner:
         """There is something new in the inbox."""
         self._unread = True
         if self._reading is None:
-            self._reading = asyncio.create_task(self._read())
+            self._reading = self._loop.create_task(self._read())
 
     def drain(self) -> None:
         """Take no further turn; hand the session over after the running one."""
@@ -105,8 +115,7 @@ class Runner:
         if self._turn is not None:
             self._turn.forget()
         if not self.released:
-            self.released = True
-            await self._emitter.append(Batch(handover=True))
+            await self._give_away()
             self._emitter.hold()  # what the cancelled handler still says is for nobody
 
     def fence(self, failure: StoreError) -> None:
@@ -199,8 +208,7 @@ class Runner:
 
     async def _step(self) -> None:
         if self._draining and (self._queue or self._unfinished or self._ending):
-            self.released = True
-            await self._emitter.append(Batch(handover=True))
+            await self._give_away()
         elif self._queue:
             await self._do(self._queue.popleft())
         elif self._ending:
@@ -267,6 +275,11 @@ class Runner:
             self._take(await self._store.inbox(self.claim.session))
         elif self.released and self._attempts.resumed:  # a lease that only showed pushes has not resumed the session
             self._familiar.left(self.claim, self._state.local)
+
+    async def _give_away(self) -> None:
+        self.released = True
+        HANDOVERS.inc()
+        await self._emitter.append(Batch(handover=True))
 
     async def _end(self) -> None:
         """Run `on_chat_end` as a turn of its own, then have the session deleted."""

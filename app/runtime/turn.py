@@ -44,6 +44,7 @@ class Lease(NamedTuple):
     session: Session
     emitter: Emitter
     state: SessionState
+    loop: asyncio.AbstractEventLoop
     clock: Callable[[], int]
     timeout: float
     show_errors: bool
@@ -79,13 +80,14 @@ class Turn:
         self.asking = Asking(turn_id, attempt, lease.emitter, asks, lease.clock)
         self.steps = DurableSteps(lease.emitter, steps)
         self._emitter = lease.emitter
+        self._loop = lease.loop
         self._timeout = lease.timeout
         self.show_errors = lease.show_errors
         self._ids = 0
         self._open: dict[str, Event] = {}
         self._task: asyncio.Task[None] | None = None
         self._stopping: Outcome | None = None
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[None] = lease.loop.create_future()
         self._over = False
         self.changes: dict[str, bytes | None] = {}
         self.abandoned: asyncio.Task[None] | None = None
@@ -161,7 +163,7 @@ class Turn:
         if self._stopping is not None or self._over:
             self.finish(self._stopping or Outcome())
             return
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         # not by the loop's factory, which looks after the tasks that handlers make
         self._task = asyncio.Task(self._call(hook, before), loop=loop, name=f"turn {self.id}")
         self._emitter.hurry()
@@ -192,7 +194,7 @@ class Turn:
         if self._task is None:
             return  # `run` will see it
         self._task.cancel()
-        asyncio.get_running_loop().call_later(STOP_GRACE, self._give_up)
+        self._loop.call_later(STOP_GRACE, self._give_up)
 
     def _time_out(self, seconds: float) -> None:
         self.cancel(Outcome("timeout", f"the turn took longer than {seconds:g} s"))

@@ -1,4 +1,4 @@
-"""Joins the concurrent script calls of a worker into one pipeline on one connection.
+"""Joins the concurrent script calls of a worker into pipelines on one connection, which it keeps up.
 
 Every script is made so that the same call again is the same change, so a call whose reply was lost is sent
 again as it was. The client library's own retries are off: they would know nothing of that.
@@ -9,27 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import sha1
-from importlib.resources import files
 from typing import Any
 
 from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import (
-    ClusterDownError,
-    MasterDownError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import RedisError
 
 from app import logs
-from app.errors import StoreError, StoreFull, StoreUnavailable
-from app.metrics import STORE_CALLS, STORE_PIPELINES
+from app.errors import StoreUnavailable
+from app.store.link import REPLY_TIMEOUT, Call, Link, PassingError, Script
 
 log = logs.get(__name__)
 
@@ -38,57 +26,29 @@ Argument = str | bytes | int | float
 MOST_CALLS = 64
 """Calls in one pipeline: enough to share its cost, few enough that what their replies set off is done soon."""
 
-REPLY_TIMEOUT = 5.0
-"""Seconds without a reply after which the connection is taken for dead."""
+LOOK_EVERY = 0.5
+"""Seconds between looks whether a reply is overdue."""
 
 BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between attempts to reach the store."""
 
-PASSING = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError)
-"""What a store answers while it fails over: nothing ran."""
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A Lua script under its digest."""
-
-    name: str
-    text: str
-    sha: str
-
-
-def load_scripts(names: Sequence[str]) -> dict[str, Script]:
-    """The scripts of these names, each with the shared part behind its first line."""
-    folder = files("app.store") / "scripts"
-    shared = (folder / "lib.lua").read_text()
-    scripts = {}
-    for name in names:
-        first, _, rest = (folder / f"{name}.lua").read_text().partition("\n")
-        text = f"{first}\n{shared}\n{rest}"
-        scripts[name] = Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
-    return scripts
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    name: str
-    packed: bytes
-    script: Script | None
-    deadline: float
-    reply: asyncio.Future[Any]
-
 
 class Batcher:
-    """Sends the calls that are waiting in one go, in order, and no others until their replies are in."""
+    """Sends the calls that are waiting in one go, in order; the next ones while those are being answered."""
 
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
-        self._waiting: deque[_Call] = deque()
-        self._wanted = asyncio.Event()
+        self._waiting: deque[Call] = deque()
+        # those that the store did not know the script of, which go before all that wait
+        self._forgotten: list[Call] = []
+        self._link: Link | None = None
+        self._soon: asyncio.Handle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop
 
     def start(self) -> None:
         """Begin to send."""
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run(), name="store batcher")
 
     async def stop(self) -> None:
@@ -97,9 +57,10 @@ class Batcher:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._connection.disconnect(nowait=True)
-        for call in self._waiting:
+        for call in (*self._forgotten, *self._waiting):
             if not call.reply.done():
                 call.reply.set_exception(StoreUnavailable("this worker is stopping"))
+        self._forgotten.clear()
         self._waiting.clear()
 
     def run(
@@ -113,86 +74,72 @@ class Batcher:
         return self._call(command, None, within)
 
     def _call(self, command: tuple[Argument, ...], script: Script | None, within: float | None) -> asyncio.Future[Any]:
-        loop = asyncio.get_running_loop()
-        deadline = float("inf") if within is None else loop.time() + within
+        deadline = float("inf") if within is None else self._loop.time() + within
         # packed here, so that what cannot be sent fails its own call and no other; by redis-py it takes 40 us more
         packed = pack_command(command)  # type: ignore[arg-type]  # its stub knows tuples of one only
-        call = _Call(script.name if script else str(command[0]), packed, script, deadline, loop.create_future())
+        call = Call(script.name if script else str(command[0]), packed, script, deadline, self._loop.create_future())
         self._waiting.append(call)
-        self._wanted.set()
+        if self._soon is None:
+            self._soon = self._loop.call_soon(self._send)
         return call.reply
+
+    def _send(self) -> None:
+        """Send what waits, if there is room for it."""
+        self._soon = None
+        if self._forgotten:
+            self._load_forgotten()
+        link, waiting = self._link, self._waiting
+        while waiting and link is not None and link.has_room:
+            link.send([waiting.popleft() for _ in range(min(len(waiting), MOST_CALLS))])
+
+    def _load_forgotten(self) -> None:
+        """Have the store load the scripts it did not have, and run what it could not, in its order."""
+        calls = []
+        for text in {call.script.text for call in self._forgotten if call.script}:
+            load: tuple[Argument, ...] = ("SCRIPT", "LOAD", text)
+            packed = pack_command(load)  # type: ignore[arg-type]  # its stub knows tuples of one only
+            calls.append(Call("SCRIPT", packed, None, float("inf"), self._loop.create_future()))
+        self._waiting.extendleft(reversed(calls + self._forgotten))
+        self._forgotten.clear()
+
+    # ---- the connection
 
     async def _run(self) -> None:
         failures = 0
         while True:
-            if not self._waiting:
-                self._wanted.clear()
-                await self._wanted.wait()
-            calls = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_CALLS))]
+            link = Link(self._loop, self._send, self._forgotten.append)
             try:
-                again = await self._exchange(calls)
-                failures = 0
-            except (RedisError, OSError) as error:
-                again = [call for call in calls if not call.reply.done()]
+                await self._serve(link)
+            except (RedisError, OSError, PassingError) as error:
+                failures = 0 if link.answered else failures
                 if failures == 0:
-                    log.warning("store_unreachable", error=str(error), calls=len(again))
-                failures += 1
-            except asyncio.CancelledError:
-                self._waiting.extendleft(reversed(calls))
-                raise
+                    log.warning("store_unreachable", error=str(error), calls=len(link.sent))
             except Exception:  # whatever it is, the next calls are still to be made
                 log.exception("store_exchange_failed")
-                again = [call for call in calls if not call.reply.done()]
-                failures += 1
-            self._waiting.extendleft(reversed(again))
-            if failures:
-                await self._connection.disconnect(nowait=True)
-                await asyncio.sleep(BACKOFF[min(failures, len(BACKOFF)) - 1])
-                self._give_up()
+            finally:
+                self._link = None
+                self._waiting.extendleft(call for call in reversed(link.sent) if not call.reply.done())
+            failures += 1
+            await self._connection.disconnect(nowait=True)
+            await asyncio.sleep(BACKOFF[min(failures, len(BACKOFF)) - 1])
+            self._give_up()
+
+    async def _serve(self, link: Link) -> None:
+        """Connect and send until the connection is lost. Raises: what it was lost with."""
+        async with asyncio.timeout(REPLY_TIMEOUT):
+            await self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it so
+        link.take_over(self._connection)
+        self._link = link
+        self._send()
+        while not link.lost.done():
+            await asyncio.wait({link.lost}, timeout=LOOK_EVERY)
+            if link.is_silent:
+                link.drop(TimeoutError(f"no reply for {REPLY_TIMEOUT:g} s"))
+        raise link.lost.result()
 
     def _give_up(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         for call in [call for call in self._waiting if call.deadline <= now]:
             self._waiting.remove(call)
             if not call.reply.done():
                 call.reply.set_exception(StoreUnavailable("the store does not answer"))
-
-    async def _exchange(self, calls: list[_Call]) -> list[_Call]:
-        """Send the calls and settle their replies; answers with those to send again."""
-        connection = self._connection
-        lost = []
-        async with asyncio.timeout(REPLY_TIMEOUT):
-            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it so
-            await connection.send_packed_command([b"".join([call.packed for call in calls])])
-            STORE_PIPELINES.inc()
-            STORE_CALLS.inc(len(calls))
-            for call in calls:
-                try:
-                    reply = await connection.read_response()
-                except NoScriptError:
-                    lost.append(call)
-                except ResponseError as error:
-                    if _is_passing(error):
-                        raise  # ask anew after a pause, with all that were behind it
-                    _fail(call, error)
-                else:
-                    if not call.reply.done():
-                        call.reply.set_result(reply)
-            for script in {call.script for call in lost if call.script}:
-                await connection.send_command("SCRIPT", "LOAD", script.text)
-                await connection.read_response()
-        return lost
-
-
-def _fail(call: _Call, error: ResponseError) -> None:
-    if call.reply.done():
-        return
-    if isinstance(error, OutOfMemoryError):
-        call.reply.set_exception(StoreFull("the store is out of memory"))
-    else:
-        call.reply.set_exception(StoreError(f"{call.name}: {error}"))
-
-
-def _is_passing(error: ResponseError) -> bool:
-    """Whether the store only cannot do it now: it fails over, has lost its disk or its replicas, or is busy."""
-    return isinstance(error, PASSING) or str(error).startswith(("NOREPLICAS", "MISCONF", "BUSY "))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,16 +17,18 @@ from app.protocol.frames import Position
 from app.settings import Settings
 from app.store import keys, replies
 from app.store.base import Appended, Batch, Claim, Input, Page, Scan, Snapshot
-from app.store.batcher import Argument, Batcher, load_scripts
+from app.store.batcher import Argument, Batcher
 from app.store.file_index import FileIndex
 from app.store.files import FileStore, Run
+from app.store.link import load_scripts
 from app.store.listeners import Listeners
+from app.tokens import new_token
 
 PAGE_ENTRIES = 128
 """Most entries of the log in one page."""
 
-PAGE_BYTES = 1_048_576
-"""Bytes after which a page ends; one entry may be larger than what is left."""
+PAGE_BYTES = 262_144
+"""Bytes after which a page ends; one entry may be larger than what is left. Each slow reader holds a page."""
 
 PATIENCE = 10.0
 """Seconds a client's request waits for a store that does not answer."""
@@ -64,7 +65,7 @@ class OwnerCalls:
 
     async def claim(self, session: str, dead: str = "", *, due: bool = False) -> Claim | None:
         """Take a session's lease; see `Leases.claim`."""
-        mark = new_mark()
+        mark = new_token()
         args = (self.worker, mark, self._lease_ms, dead, "due" if due else "")
         reply = await self._batcher.run(self._scripts["claim"], (keys.meta(session),), args)
         if reply[0] != b"ok":
@@ -171,8 +172,3 @@ class OwnerCalls:
         if refusal is not None:
             raise refusal(session)
         return reply
-
-
-def new_mark() -> str:
-    """A lease token: 96 random bits."""
-    return secrets.token_urlsafe(12)

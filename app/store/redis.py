@@ -25,8 +25,9 @@ from app.store.base import (
 from app.store.batcher import Argument
 from app.store.files import Run
 from app.store.listeners import Channel
-from app.store.owner import PAGE_BYTES, PAGE_ENTRIES, PATIENCE, OwnerCalls, connection_to, new_mark
+from app.store.owner import PAGE_BYTES, PAGE_ENTRIES, PATIENCE, OwnerCalls, connection_to
 from app.store.users import UserSessions
+from app.tokens import new_token
 
 log = logs.get(__name__)
 
@@ -97,7 +98,7 @@ class RedisStore(OwnerCalls):
         if user != ANONYMOUS:
             await self._users.note(user, session)
         lifetime = int(self._settings.empty_session_ttl * 1000)
-        mark = new_mark()
+        mark = new_token()
         args = (user, agent, start, lifetime, self._taker, mark, self._lease_ms, profile)
         reply = await self._run("create", session, args, within=PATIENCE)
         if len(reply) > 1:
@@ -114,7 +115,7 @@ class RedisStore(OwnerCalls):
 
     async def accept(self, session: str, client: str, new: NewInput) -> Accepted | Refused:
         """Keep an input; see `Gateway.accept`."""
-        mark = new_mark()
+        mark = new_token()
         settings = self._settings
         args: tuple[Argument, ...] = (
             client, new.n, new.kind, new.body, new.checksum, new.turn, new.target,
@@ -134,7 +135,7 @@ class RedisStore(OwnerCalls):
 
     async def push(self, session: str, user: str | None, new: NewInput, key: str | None = None) -> Pushed | Refused:
         """Keep an input from outside every connection; see `Gateway.push`."""
-        mark = new_mark()
+        mark = new_token()
         settings = self._settings
         # "key " and "call " keep what a caller chooses apart from what is drawn here
         name, lifetime = (f"call {mark}", RESEND_LIFETIME_MS) if key is None else (f"key {key}", KEY_LIFETIME_MS)
@@ -184,12 +185,12 @@ class RedisStore(OwnerCalls):
         self.listeners.look(session)
 
     async def repair(self) -> None:
-        """After every new subscription: listen again where this worker has sockets, and have them look."""
+        """After every new subscription: listen again where this worker has sockets, and have all look."""
         while True:
             await self._channel.again.wait()
             self._channel.again.clear()
             if self._work is not None:
-                self._work.doubt()
+                self._work.look()
             sessions = self.listeners.sessions()
             for first in range(0, len(sessions), REPAIR_AT_ONCE):
                 part = sessions[first : first + REPAIR_AT_ONCE]

@@ -117,12 +117,7 @@ MUTANTS: dict[str, Mutant] = {
                 f"            await {PAUSE}\n"
                 "            answer = await self._site.store.accept(",
             ),
-            Patch(
-                "gateway/intake.py",
-                "        self._put(codec.encode_ack(n, queued=kept.queued, duplicate=kept.duplicate,"
-                " index=kept.index, turn=kept.turn))\n",
-                "",
-            ),
+            Patch("gateway/intake.py", "        self._put_soon(ack)\n", ""),
         ),
     ),
     "subscribe_after_attach": Mutant(

@@ -1,0 +1,1 @@
+"""Tests of docker-compose.yml, which need a Docker engine: `make test-docker`."""
