@@ -36,6 +36,7 @@ def words() -> str:
     return str(random.randrange(30))
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 async def test_restarts_one_after_the_other_under_load(
     server: StartServer, valkey: ValkeyProcess, capsys: pytest.CaptureFixture[str]

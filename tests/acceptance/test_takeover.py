@@ -65,6 +65,7 @@ async def assert_taken_over(sessions: list[Watched]) -> None:
         await session.close()
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 async def test_killed_among_separate_workers(server: StartServer, valkey: ValkeyProcess, report: Report) -> None:
     servers = three(server, valkey)
@@ -83,6 +84,7 @@ async def test_killed_among_separate_workers(server: StartServer, valkey: Valkey
     assert measured["p99"] < 2.5, measured
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 async def test_killed_beside_others_of_one_server(server: StartServer, report: Report) -> None:
     one = server({"stream": STREAM}, args=("--workers", "3"), program=("app",))
@@ -99,6 +101,7 @@ async def test_killed_beside_others_of_one_server(server: StartServer, report: R
     assert measured["p99"] < 2.5, measured
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 async def test_one_that_hangs_keeps_its_sessions_no_longer_than_its_lease(
     server: StartServer, valkey: ValkeyProcess, report: Report
