@@ -20,7 +20,9 @@ from app.gateway.auth import Authenticator
 from app.gateway.endpoint import Endpoint
 from app.gateway.health import Health
 from app.gateway.http import Http
+from app.gateway.manual import Manual
 from app.gateway.page import Page
+from app.metrics import DRAINING
 from app.runtime.registry import Registry
 from app.runtime.supervisor import Supervisor
 from app.settings import Settings
@@ -36,6 +38,9 @@ OFFER_WITHIN = 5.0
 
 WS_PATH = "/ws"
 """Where conversations are held."""
+
+QUOTING = "docs"
+"""The agent that quotes the pages beside the handlers' folder, and links to them."""
 
 KINDS = frozenset({"message", "answer", "action", "settings", "state", "edit", "feedback", "cancel", "end"})
 """The inputs this server works on."""
@@ -87,10 +92,10 @@ class Agents:
 class Worker:
     """One worker's parts, and the order in which they begin and end."""
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
+    def __init__(self, settings: Settings, registry: Registry, name: str) -> None:
         if settings.redis_url is None:
             raise ConfigError("REDIS_URL: a worker needs a store")
-        self.id = secrets.token_hex(6)
+        self.id = name
         self._settings = settings
         self._registry = registry
         self._executor = BoundedExecutor(
@@ -109,6 +114,9 @@ class Worker:
         )
         self.http = Http(store=self.store, authenticator=authenticator, directory=directory, settings=settings)
         self.health = Health(self.store.ready)
+        self.pages = Page().routes()
+        if directory.has(QUOTING):
+            self.pages += Manual(settings.handlers.resolve().parent, authenticator, settings).routes()
         self._drained = False
 
     async def start(self) -> None:
@@ -127,14 +135,24 @@ class Worker:
         log.info("worker_started", pid=os.getpid(), agents=sorted(self._registry.agents))
 
     async def drain(self) -> None:
-        """Be unready, let turns end, hand the others over, say bye to every socket."""
+        """Be unready, let nobody in, let turns end and hand the others over; say bye to every socket meanwhile.
+
+        A socket whose session has a turn here is left open until the turn has ended or is handed over.
+        """
         if self._drained:
             return
         self._drained = True
         self.health.draining = True
-        log.info("worker_draining", sessions=self.supervisor.running)
-        await self.supervisor.drain(self._settings.drain_timeout)
-        await self.endpoint.drain()
+        DRAINING.set(1)
+        log.info("worker_draining", sessions=self.supervisor.running, connections=self.endpoint.connections)
+        goodbyes = asyncio.create_task(self.endpoint.send_away(self.supervisor.runs), name="goodbyes")
+        try:
+            await self.supervisor.drain(self._settings.drain_timeout)
+            await self.endpoint.drain()
+        finally:
+            goodbyes.cancel()
+            await asyncio.gather(goodbyes, return_exceptions=True)
+        log.info("worker_drained", connections=self.endpoint.connections)
 
     async def stop(self) -> None:
         """End what is left, in the reverse order of the start."""
@@ -165,9 +183,14 @@ class Application(FastAPI):
             await super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings, registry: Registry) -> Application:
-    """The application of one worker. `app.state.worker` is its Worker. Raises: ConfigError."""
-    worker = Worker(settings, registry)
+def worker_name() -> str:
+    """A name for a worker: random, so that no two that were ever started have the same."""
+    return secrets.token_hex(6)
+
+
+def create_app(settings: Settings, registry: Registry, name: str) -> Application:
+    """The application of one worker, of this name. `app.state.worker` is its Worker. Raises: ConfigError."""
+    worker = Worker(settings, registry, name)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
@@ -181,7 +204,7 @@ def create_app(settings: Settings, registry: Registry) -> Application:
     app = Application(title="Parley", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.worker = worker
     app.endpoint = worker.endpoint
-    app.router.routes.extend(Page().routes())
+    app.router.routes.extend(worker.pages)
     app.include_router(worker.http.router)
     app.include_router(worker.health.router)
     return app

@@ -13,7 +13,9 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from typing import NamedTuple
 
 import uvicorn
 import watchfiles
@@ -21,9 +23,10 @@ from pydantic import SecretStr
 
 from app import logs
 from app.errors import ConfigError
-from app.main import Worker, create_app
+from app.main import Worker, create_app, worker_name
 from app.runtime.loading import load
 from app.settings import Settings
+from app.sockets import LeanProtocol
 from app.store.embedded import EmbeddedValkey
 from app.store.keeper import Keeper
 from app.store.probe import check_store
@@ -60,21 +63,23 @@ def serve(settings: Settings, *, reload: bool = False, skip_broken: bool = False
                     sigint_timeout=int(settings.drain_timeout + STOP_WITHIN),
                 )
             elif settings.workers == 1:
-                run_worker(settings, sock, skip_broken=skip_broken)
+                run_worker(settings, sock, worker_name(), skip_broken=skip_broken)
             else:
                 load(settings.handlers, skip_broken=skip_broken)
                 _Workers(settings, sock, skip_broken=skip_broken).run()
 
 
-def run_worker(settings: Settings, sock: socket.socket, *, skip_broken: bool) -> None:
-    """Run one worker in this process. Raises: ConfigError."""
+def run_worker(
+    settings: Settings, sock: socket.socket, name: str, *, skip_broken: bool, line: Connection | None = None
+) -> None:
+    """Run one worker, of this name, in this process; `line` tells it which other workers died. Raises: ConfigError."""
     registry = load(settings.handlers, skip_broken=skip_broken)
-    app = create_app(settings, registry)
+    app = create_app(settings, registry, name)
     config = uvicorn.Config(
         app,
         loop="uvloop",
         http="httptools",
-        ws="websockets-sansio",
+        ws=LeanProtocol,
         ws_max_size=settings.max_frame_bytes,
         ws_per_message_deflate=False,  # 40 to 100 KB a connection
         ws_ping_interval=settings.idle_timeout / 2,
@@ -87,7 +92,7 @@ def run_worker(settings: Settings, sock: socket.socket, *, skip_broken: bool) ->
         timeout_graceful_shutdown=5,
     )
     _spare_the_loop()
-    _Server(config, app.state.worker).run([sock])
+    _Server(config, app.state.worker, line).run([sock])
 
 
 def _spare_the_loop() -> None:
@@ -102,11 +107,24 @@ def _spare_the_loop() -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that drains its worker before uvicorn closes every socket."""
+    """A server whose worker hears of the others' deaths, and drains before uvicorn closes every socket."""
 
-    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
+    def __init__(self, config: uvicorn.Config, worker: Worker, line: Connection | None) -> None:
         super().__init__(config)
         self._worker = worker
+        self._line = line
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Do as uvicorn does, and listen to the line."""
+        await super().startup(sockets)
+        if self._line is not None:
+            asyncio.get_running_loop().add_reader(self._line.fileno(), self._hear, self._line)
+
+    def _hear(self, line: Connection) -> None:
+        try:
+            self._worker.supervisor.bury(line.recv_bytes().decode())
+        except EOFError:  # the parent died; another thread sees to it
+            asyncio.get_running_loop().remove_reader(line.fileno())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then do as uvicorn does. A second Ctrl-C ends the draining."""
@@ -156,53 +174,83 @@ def _cannot_listen(settings: Settings, error: OSError) -> str:
     return f"PARLEY_HOST: cannot listen on {at}: {error.strerror or error}"
 
 
+class _Member(NamedTuple):
+    """A worker process, its name in the store, and the line on which it is told of the others' deaths."""
+
+    name: str
+    process: SpawnProcess
+    line: Connection
+
+
 class _Workers:
-    """Keeps several worker processes on one socket; a dead one is replaced at once."""
+    """Keeps several worker processes on one socket; a dead one is replaced at once, and the others take it over."""
 
     def __init__(self, settings: Settings, sock: socket.socket, *, skip_broken: bool) -> None:
         self._settings = settings
         self._args = (settings, sock, skip_broken)
-        self._processes: list[SpawnProcess] = []
+        self._members: list[_Member] = []
 
     def run(self) -> None:
         """Run until SIGINT or SIGTERM. Raises: ConfigError if a worker cannot start."""
         try:
-            self._processes = [self._start() for _ in range(self._settings.workers)]
+            for _ in range(self._settings.workers):
+                self._start()
             while True:
-                multiprocessing.connection.wait([process.sentinel for process in self._processes])
-                self._processes = [p if p.is_alive() else self._replace(p) for p in self._processes]
+                multiprocessing.connection.wait([member.process.sentinel for member in self._members])
+                self._replace([member for member in self._members if not member.process.is_alive()])
         finally:
             self._stop()
 
-    def _start(self) -> SpawnProcess:
-        process = multiprocessing.get_context("spawn").Process(target=_child, args=self._args)
+    def _start(self) -> None:
+        name = worker_name()
+        heard, line = multiprocessing.Pipe(duplex=False)
+        args = (*self._args, name, heard)
+        process = multiprocessing.get_context("spawn").Process(target=_child, args=args)
+        self._members.append(_Member(name, process, line))  # first: it is to be ended, whatever interrupts us
         process.start()
-        return process
+        heard.close()
 
-    def _replace(self, process: SpawnProcess) -> SpawnProcess:
-        process.join()
-        if process.exitcode == CONFIG_EXIT:
-            raise ConfigError("a worker cannot start; its own words are above")
-        log.warning("worker_died", pid=process.pid, exit_code=process.exitcode)
-        return self._start()
+    def _replace(self, dead: list[_Member]) -> None:
+        """Tell the living first: a process takes its time to start, and its sessions would wait."""
+        self._members = [member for member in self._members if member not in dead]
+        for member in dead:
+            self._announce(member.name)
+            log.warning("worker_died", worker=member.name, pid=member.process.pid, exit_code=member.process.exitcode)
+        for member in dead:
+            member.line.close()
+            if member.process.exitcode == CONFIG_EXIT:
+                raise ConfigError("a worker cannot start; its own words are above")
+            self._start()
+
+    def _announce(self, name: str) -> None:
+        for member in self._members:
+            with contextlib.suppress(OSError):  # it is dead as well
+                member.line.send_bytes(name.encode())
 
     def _stop(self) -> None:
-        for process in self._processes:
+        started = [member.process for member in self._members if member.process.pid is not None]
+        for process in started:
             process.terminate()
-        for process in self._processes:
+        for process in started:
             process.join(self._settings.drain_timeout + STOP_WITHIN)
             if process.is_alive():
                 process.kill()
 
 
-def _child(settings: Settings, sock: socket.socket, skip_broken: bool) -> None:  # noqa: FBT001  # pickled positionally
+def _child(
+    settings: Settings,
+    sock: socket.socket,
+    skip_broken: bool,  # noqa: FBT001  # pickled positionally
+    name: str = "",
+    line: Connection | None = None,
+) -> None:
     """A worker process: ends with its parent, and tells by its exit code that it cannot start."""
     logs.configure(settings.log_level, settings.log_format)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            run_worker(settings, sock, skip_broken=skip_broken)
+            run_worker(settings, sock, name or worker_name(), skip_broken=skip_broken, line=line)
     except ConfigError as error:
         log.critical("worker_cannot_start", reason=str(error))
         raise SystemExit(CONFIG_EXIT) from None

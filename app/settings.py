@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     """Inputs of a session that are accepted and not done."""
     inbox_bytes: int = Field(default=4_194_304, ge=1_024)
     """Their bytes together."""
-    outbox_bytes: int = Field(default=4_194_304, ge=65_536)
+    outbox_bytes: int = Field(default=1_048_576, ge=65_536)
     """Bytes waiting for one socket; half of it for what is new, which then comes from the log as fast as it is read."""
     send_timeout: Seconds = 10
     """How long one send to a socket may take before it is closed with 4431."""

@@ -1,16 +1,33 @@
-"""Fixtures of all tests: a Valkey of the test's own, one that all share, and servers."""
+"""Fixtures of all tests: a Valkey of the test's own, one that all share, and servers. When a test may run."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.support.alone import turn
 from tests.support.server import CHECKED, ROOT, ParleyServer
 from tests.support.valkey import ValkeyProcess
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with those that all others wait for."""
+    items.sort(key=lambda item: not _is_alone(item))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Wait for a turn, before the test's clock runs."""
+    with turn(alone=_is_alone(item)):
+        return (yield)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
 
 
 @pytest.fixture
@@ -42,7 +59,8 @@ StartServer = Callable[..., ParleyServer]
 def server(tmp_path: Path) -> Iterator[StartServer]:
     """Start servers: `server()`, or with handlers, `env`, `args` and `program` as ParleyServer takes them.
 
-    Each has a folder of its own; all are ended after the test, and must leave nothing behind.
+    Each has a folder of its own; all are ended after the test, and must leave nothing behind. A test with a store of
+    its own names that one first: it has to end last.
     """
     number = itertools.count()
 

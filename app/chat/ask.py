@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from typing import Any, ClassVar
 
 from app.chat.action import Action
-from app.chat.element import CustomElement
+from app.chat.element import CustomElement, Element
 from app.chat.files import FileRef, find_file
 from app.chat.message import Message
 from app.errors import NoSuchFile, OutsideTurn
@@ -196,6 +196,8 @@ class AskElementMessage(_Ask):
         **options: Any,
     ) -> None:
         super().__init__(content, author, **options)
+        if not (element is None or isinstance(element, Element)):
+            raise TypeError(f"element is a {type(element).__name__}, not an element: CustomElement(name, props)")
         self.elements = [] if element is None else [element]
         self.schema = schema
 

@@ -14,12 +14,10 @@ from app.protocol.inputs import StateInput
 from app.protocol.patch import PatchError, apply_patch
 from app.runtime import context
 from app.runtime.registry import Hook, declared
+from app.runtime.state import SHARED
 from app.runtime.turn import Turn
 
 M = TypeVar("M", bound=BaseModel)
-
-KEY = "parley:state"
-"""Where it stands among the session's values."""
 
 
 class SharedState(Generic[M]):
@@ -31,7 +29,7 @@ class SharedState(Generic[M]):
     @property
     def value(self) -> M:
         """The state as it is now, the model's defaults at first. Change it in a `change` block."""
-        kept = context.running().state.get(KEY)
+        kept = context.running().state.get(SHARED)
         return self._model() if kept is None else self._model.model_validate(kept)
 
     @asynccontextmanager
@@ -51,7 +49,7 @@ class SharedState(Generic[M]):
 
     async def _put(self, turn: Turn, value: M) -> None:
         after = value.model_dump(mode="json")
-        before = turn.state.get(KEY)
+        before = turn.state.get(SHARED)
         if before is None:
             shown = events.state_snapshot(after)
         elif operations := diff(before, after):
@@ -59,7 +57,7 @@ class SharedState(Generic[M]):
             shown = events.state_delta(operations)
         else:
             return
-        turn.state[KEY] = after
+        turn.state[SHARED] = after
         await turn.emit([shown], size=len(str(after)))
 
     async def patched(self, turn: Turn) -> None:
@@ -69,8 +67,8 @@ class SharedState(Generic[M]):
         before = self.value.model_dump(mode="json")
         try:
             after = self._model.model_validate(apply_patch(before, [operation.wire() for operation in body.patch]))
-            if turn.state.get(KEY) is None:
-                turn.state[KEY] = before
+            if turn.state.get(SHARED) is None:
+                turn.state[SHARED] = before
             await self._put(turn, after)
         except (PatchError, ValidationError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)

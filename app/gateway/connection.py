@@ -112,6 +112,16 @@ class Connection:
         if self._reader is not None:
             self._reader.cancel()
 
+    @property
+    def session(self) -> str:
+        """The session it is attached to, empty before it is."""
+        return self._session
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it has been told to end."""
+        return self._closing is not None
+
     def look(self) -> None:
         """See in the log whether an event was missed."""
         if self._follower is not None:
@@ -201,7 +211,7 @@ class Connection:
         self._authorization = None
         store = self._site.store
         self._session = hello.session or await greeting.new_session(self._site, hello, identity.user)
-        self._follower = Follower(store, self._site.folds, self._session, self._outbox, self._stop)
+        self._follower = Follower(store, self._site.folds, self._session, self._outbox, self._stop, self._check)
         store.listen(self._session, self._follower)
         since = greeting.position_of(hello)
         attachment = await store.attach(self._session, identity.user, hello.client, since)
@@ -210,11 +220,16 @@ class Connection:
         self._watch_expiry()
         self._outbox.put(greeting.welcome(self._site, hello, attachment))
         self._follower.start(since, attachment.page)
-        self._intake = Intake(self._site, self._session, hello.client, self._outbox.put)
+        put, put_soon = self._outbox.put, self._outbox.put_soon
+        self._intake = Intake(self._site, self._session, hello.client, attachment.acked, put, put_soon)
         log.info("connection_attached", connection=self.number, session=self._session, user=identity.user)
         self._presence = presence.of(self._site, attachment, hello.client)
         if self._presence is not None:
             await self._presence.came()
+
+    async def _check(self) -> None:
+        if self._intake is not None:
+            await self._intake.check()
 
     # ---- ending
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from app import logs
@@ -38,7 +38,7 @@ DRAIN_PAUSE = 0.1
 DRAIN_WITHIN = 5.0
 """Seconds that the last ones have to take in what was sent to them."""
 
-RECONNECT_WITHIN_MS = 2_000
+RECONNECT_WITHIN_MS = 1_000
 """The time over which clients that are sent away are asked to spread their return."""
 
 
@@ -94,14 +94,20 @@ class Endpoint:
         else:
             await self._serve(connection, address)
 
-    async def drain(self) -> None:
-        """Let nobody in any more and send everybody away, to come back soon and find another worker."""
+    async def send_away(self, stays: Callable[[str], bool]) -> None:
+        """Let nobody in any more and send everybody away, to come back soon and find another worker.
+
+        Clients of a session that `stays` are left in peace for as long as it does. Returns once all are told.
+        """
         self._draining = True
-        here = list(self._connections)
-        for first in range(0, len(here), DRAIN_BATCH):
-            for connection in here[first : first + DRAIN_BATCH]:
+        while here := [connection for connection in self._connections if not connection.is_closing]:
+            for connection in [each for each in here if not stays(each.session)][:DRAIN_BATCH]:
                 connection.close(_going_away())
             await asyncio.sleep(DRAIN_PAUSE)
+
+    async def drain(self) -> None:
+        """Send away whoever is still here, and wait until they have gone."""
+        await self.send_away(lambda _: False)
         try:
             async with asyncio.timeout(DRAIN_WITHIN):
                 while self._connections:
@@ -113,8 +119,6 @@ class Endpoint:
     # ---- inside
 
     def _refusal(self, scope: Message, headers: dict[str, str], address: str | None) -> Closing | None:
-        if self._draining:
-            return _going_away()
         if reason := self._origins.refusal(headers.get("host"), headers.get("origin")):
             return Closing.error(CloseCode.FORBIDDEN, "origin_refused", reason)
         if scope["subprotocols"] and SUBPROTOCOL not in scope["subprotocols"]:
@@ -128,6 +132,8 @@ class Endpoint:
         self._admission.enter(address)
         self._connections[connection] = None
         CONNECTIONS.inc()
+        if self._draining:
+            connection.close(_going_away())
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._sweep(), name="gateway sweep")
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from app import logs
@@ -28,19 +28,27 @@ class Follower:
     The log is the truth and notices only make it faster: an entry that joins up goes straight on; whatever does
     not, or the suspicion that one was lost, makes it read pages until it has caught up, in one task, at the pace
     of the outbox. Where the log does not join up with the position, one `reset` takes the place of all before.
-    `stop(error)` is called once it cannot go on: the session ended, is gone, or the server is at fault.
+    `stop(error)` is called once it cannot go on: the session ended, is gone, or the server is at fault. `check` is
+    awaited whenever the log was read again; what it raises stops the follower too.
     """
 
-    __slots__ = ("_again", "_folds", "_live", "_outbox", "_session", "_stop", "_store", "_task", "position")
+    __slots__ = ("_again", "_check", "_folds", "_live", "_outbox", "_session", "_stop", "_store", "_task", "position")
 
     def __init__(
-        self, store: Gateway, folds: Folds, session: str, outbox: Outbox, stop: Callable[[Exception], None]
+        self,
+        store: Gateway,
+        folds: Folds,
+        session: str,
+        outbox: Outbox,
+        stop: Callable[[Exception], None],
+        check: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._folds = folds
         self._session = session
         self._outbox = outbox
         self._stop = stop
+        self._check = check
         self._task: asyncio.Task[None] | None = None
         self._live = False
         self._again = False
@@ -99,6 +107,7 @@ class Follower:
             if page is None:
                 self._again = False
                 page = await self._store.read(self._session, self.position)
+                await self._check()
             if page.join == "ok":
                 await self._replay(page)
             else:

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from app.errors import StoreError
-from app.metrics import REGISTRY
+from app.metrics import REGISTRY, TASKS
 
 READY_WITHIN = 1.0
 """Seconds the store may take to answer."""
@@ -42,6 +42,7 @@ class Health:
 
     async def _metrics(self) -> Response:
         """Prometheus text."""
+        TASKS.set(len(asyncio.all_tasks()))
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     async def _store(self) -> str:

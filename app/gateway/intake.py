@@ -18,6 +18,8 @@ from app.protocol.inputs import CONTROL_KINDS, CancelInput, ClientFrame, Durable
 from app.store.base import Accepted, NewInput, Refused
 from app.tokens import new_token
 
+Put = Callable[[bytes], None]
+
 MALFORMED_PER_MINUTE = 10
 """Bad frames a client may send a minute before it is taken for hostile."""
 
@@ -40,15 +42,20 @@ def decode(raw: str | bytes) -> ClientFrame:
 
 
 class Intake:
-    """Takes the frames of one client, in order. `put` sends a frame back."""
+    """Takes the frames of one client, in order. `acked` is its last kept number.
 
-    __slots__ = ("_client", "_malformed", "_put", "_refused", "_resting", "_session", "_site")
+    `put` sends a frame back, `put_soon` one that may wait a moment.
+    """
 
-    def __init__(self, site: Site, session: str, client: str, put: Callable[[bytes], None]) -> None:
+    __slots__ = ("_acked", "_client", "_malformed", "_put", "_put_soon", "_refused", "_resting", "_session", "_site")
+
+    def __init__(self, site: Site, session: str, client: str, acked: int, put: Put, put_soon: Put) -> None:
         self._site = site
         self._session = session
         self._client = client
+        self._acked = acked
         self._put = put
+        self._put_soon = put_soon
         self._malformed: Bucket | None = None
         # the counters that were refused and did not come again, of which the first is the one that must
         self._refused = range(0)
@@ -71,6 +78,16 @@ class Intake:
                 self._refuse_malformed(ProtocolError("bad_frame", "hello: was said already"))
             case _:
                 await self._keep(frame)
+
+    async def check(self) -> None:
+        """See whether the store still has what was acknowledged: who is not told waits for an answer in vain.
+
+        Raises: Closing if a tail was lost; StoreUnavailable.
+        """
+        acked = self._acked
+        if await self._site.store.acked(self._session, self._client) < acked:
+            message = f"the store has lost inputs up to {acked}"
+            raise Closing.error(CloseCode.COUNTER_SKIPPED, "counter_skipped", message)
 
     # ---- inputs
 
@@ -110,7 +127,9 @@ class Intake:
 
     def _acknowledge(self, n: int, kept: Accepted) -> None:
         self._refused = range(max(self._refused.start, n + 1), self._refused.stop)
-        self._put(codec.encode_ack(n, queued=kept.queued, duplicate=kept.duplicate, index=kept.index, turn=kept.turn))
+        self._acked = max(self._acked, n)
+        ack = codec.encode_ack(n, queued=kept.queued, duplicate=kept.duplicate, index=kept.index, turn=kept.turn)
+        self._put_soon(ack)
 
     # ---- refusals
 

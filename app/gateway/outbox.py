@@ -54,6 +54,13 @@ class Outbox:
             self._bytes += len(frame)
             self._waiting.append(frame)
 
+    def put_soon(self, frame: bytes) -> None:
+        """The same for one that the next frame may take along, if that comes within milliseconds."""
+        if self._open and self._waiting is None:
+            self._send_at_once(frame, hold=True)
+        else:
+            self.put(frame)
+
     def has_room(self, size: int) -> bool:
         """Whether a frame that can wait should be put now: half of the bound is for those that cannot."""
         return not self._bytes or self._bytes + size <= self._limit // 2
@@ -75,9 +82,9 @@ class Outbox:
         if self._writer is not None:
             self._writer.cancel()
 
-    def _send_at_once(self, frame: bytes) -> None:
+    def _send_at_once(self, frame: bytes, *, hold: bool = False) -> None:
         try:
-            sending = begin(self._send({"type": "websocket.send", "text": frame.decode()}))
+            sending = begin(self._send({"type": "websocket.send", "text": frame.decode(), "hold": hold}))
         except (OSError, RuntimeError) as error:
             self._lost(error)
             return

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from app.playground.assets import INDEX, Asset, load
+from app.playground.assets import INDEX, MANUAL, Asset, load
 
 POLICY = {
     "default-src": "'none'",
@@ -40,22 +40,24 @@ class Page:
     def __init__(self) -> None:
         self._files = load()
         self._page = self._files.pop(INDEX)
+        del self._files[MANUAL]
 
     def routes(self) -> list[Route]:
         """What the application has to answer."""
         return [Route("/", self._index), Route("/playground/{path:path}", self._file)]
 
     async def _index(self, request: Request) -> Response:
-        return _answer(request, self._page)
+        return answer(request, self._page)
 
     async def _file(self, request: Request) -> Response:
         asset = self._files.get(request.path_params["path"])
         if asset is None:
             return PlainTextResponse("there is no such file", 404, HEADERS)
-        return _answer(request, asset)
+        return answer(request, asset)
 
 
-def _answer(request: Request, asset: Asset) -> Response:
+def answer(request: Request, asset: Asset) -> Response:
+    """A file under the headers of the page, or 304 if the browser has it."""
     headers = {**HEADERS, "ETag": asset.etag}
     if asset.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)

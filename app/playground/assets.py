@@ -11,6 +11,9 @@ STATIC = Path(__file__).parent / "static"
 INDEX = "index.html"
 """The name of the page itself."""
 
+MANUAL = "manual.html"
+"""The page that shows documentation; `{root}` in it leads to the page itself, `{pages}` is a list of links."""
+
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -37,6 +40,10 @@ def load() -> dict[str, Asset]:
     return {path.relative_to(STATIC).as_posix(): _read(path) for path in STATIC.rglob("*") if path.is_file()}
 
 
+def make(body: bytes, media_type: str) -> Asset:
+    """A file that is not below `static/`."""
+    return Asset(body, media_type, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+
+
 def _read(path: Path) -> Asset:
-    body = path.read_bytes()
-    return Asset(body, MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+    return make(path.read_bytes(), MEDIA_TYPES[path.suffix])

@@ -58,6 +58,11 @@ class Fold:
         """Whether anything is missing because of a bound."""
         return self._cut or self._messages.lost or self._open.lost
 
+    @property
+    def state(self) -> Any:
+        """The shared state, None if there is none."""
+        return self._state
+
     def apply(self, frame: Events | Mapping[str, Any]) -> None:
         """Fold one `events` frame, a model or parsed; events up to `position` are passed over.
 
@@ -67,10 +72,11 @@ class Fold:
         if members["seq"] > self.position.seq + 1:
             raise ValueError(f"events from {members['seq']} do not follow {self.position.seq}")
         self._turn, self._attempt = members["turn"], members["attempt"]
-        for seq, event in enumerate(members["events"], members["seq"]):
-            if seq > self.position.seq:
-                self._fold(event)
-                self.position = Position(seq, members["mark"])
+        new = members["events"][self.position.seq + 1 - members["seq"] :]
+        for event in new:
+            self._fold(event)
+        if new:
+            self.position = Position(members["seq"] + len(members["events"]) - 1, members["mark"])
 
     def snapshot(self) -> dict[str, Any]:
         """The `snapshot` of a `reset` frame, at most SNAPSHOT_BYTES. It is a view: encode it before applying more."""

@@ -28,10 +28,12 @@ class Messages(Shelf[str]):
 
     def add(self, message: Message) -> None:
         """Keep a new message, or another form of one that is there."""
-        if size(message) > MESSAGE_BYTES:
+        got = size(message)
+        if got > MESSAGE_BYTES:
             message = _fitted(message)
+            got = size(message)
             self.lost = True
-        self.put(message["id"], message)
+        self.put(message["id"], message, got)
 
     def extend(self, id_: str, holder: dict[str, Any], member: str, delta: str) -> None:
         """Append to the text `holder[member]`, somewhere in the message `id_`."""

@@ -37,10 +37,10 @@ class Shelf(Generic[K]):
         """The JSON bytes of the object under `key`. Raises: KeyError."""
         return self._sizes[key]
 
-    def put(self, key: K, thing: dict[str, Any]) -> None:
-        """Keep `thing`: at the end, or in the place of the one that has its key."""
+    def put(self, key: K, thing: dict[str, Any], got: int | None = None) -> None:
+        """Keep `thing`, of `got` JSON bytes: at the end, or in the place of the one that has its key."""
         self._things[key] = thing
-        self.grown(key, size(thing) - self._sizes.setdefault(key, 0))
+        self.grown(key, (size(thing) if got is None else got) - self._sizes.setdefault(key, 0))
 
     def grown(self, key: K, by: int) -> None:
         """The object under `key` has become `by` bytes larger where it stands."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from app.protocol import events
 from app.protocol.codec import input_from
@@ -14,7 +14,7 @@ from app.runtime.durable import Asks
 from app.runtime.emitter import Emitter
 from app.runtime.history import fold_all
 from app.runtime.registry import Agent, Hook
-from app.runtime.state import SessionState
+from app.runtime.state import SHARED, SessionState
 from app.runtime.turn import Before, Lease, Outcome, Session, Turn
 from app.settings import Settings
 from app.store.base import Claim, Inbox
@@ -74,9 +74,12 @@ class Attempts:
             turn.finish(NO_MESSAGE)
             return
         before = self._resumption(turn, resume, fold) if resume else None
-        first = reopening(turn, fold, self._take(answers, turn.asks)) if again else [*opening(turn), *edited]
+        if again:
+            first = reopening(turn, fold, self._take(answers, turn.asks), self._restored(fold))
+        else:
+            first = [*opening(turn), *edited]
         turn.begin(first)
-        if self._claim.orphaned or not hook.retry:
+        if self._claim.left_by or not hook.retry:
             # From now on the store knows that it was begun: a handler that is not to run twice does not, and one
             # that kills its worker at once is found out.
             await turn.flush()
@@ -89,7 +92,7 @@ class Attempts:
             return
         turn = self._made(turn_id, self._claim.attempt, body, Asks({}), again=False)
         fold = await fold_all(self._store, self._claim.session)
-        self._emitter.emit(turn.id, turn.attempt, fold.closing_events())
+        self._emitter.emit(turn.id, turn.attempt, [*fold.closing_events(), *self._restored(fold)])
         turn.finish(outcome)
 
     def refuse_first(self, turn_id: str, body: bytes, outcome: Outcome) -> None:
@@ -121,6 +124,11 @@ class Attempts:
             self._emitter.settle(index)
         answers.clear()
         return shown
+
+    def _restored(self, fold: Fold) -> list[Event]:
+        """What takes back a change of the shared state that was shown, and lost with its worker."""
+        kept = self._state.get(SHARED)
+        return [] if kept == fold.state else [events.state_snapshot(kept)]
 
     def _resumption(self, turn: Turn, hook: Hook, fold: Fold) -> Before:
         session = self._session
@@ -165,10 +173,11 @@ def editing(edit: EditInput, fold: Fold) -> list[Event] | None:
     return [*later, events.message_updated(edit.id, text, **({"metadata": metadata} if metadata else {}))]
 
 
-def reopening(turn: Turn, fold: Fold, answered: Mapping[str, list[Event]]) -> list[Event]:
+def reopening(turn: Turn, fold: Fold, answered: Mapping[str, list[Event]], restored: Sequence[Event]) -> list[Event]:
     """The events of a next attempt, in one append: what is open is closed, what was shown is named.
 
-    `answered` shows the ends of asks that were answered after the earlier attempt's worker died.
+    `answered` shows the ends of asks that were answered after the earlier attempt's worker died, `restored` the
+    shared state as it was before the earlier attempt.
     """
     closed: list[Event] = []
     for event in fold.closing_events():
@@ -176,6 +185,7 @@ def reopening(turn: Turn, fold: Fold, answered: Mapping[str, list[Event]]) -> li
     return [
         *closed,
         events.superseded(fold.shown(turn.id)),
+        *restored,
         events.run_started(turn.session.id, turn.id),
     ]
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from app import logs
 from app.errors import StoreError
-from app.metrics import LEASES_LOST
+from app.metrics import HANDOVERS, LEASES_LOST
 from app.protocol.codec import input_from
 from app.protocol.inputs import ActionInput, AnswerInput
 from app.protocol.pushes import Push
@@ -115,8 +115,7 @@ class Runner:
         if self._turn is not None:
             self._turn.forget()
         if not self.released:
-            self.released = True
-            await self._emitter.append(Batch(handover=True))
+            await self._give_away()
             self._emitter.hold()  # what the cancelled handler still says is for nobody
 
     def fence(self, failure: StoreError) -> None:
@@ -209,8 +208,7 @@ class Runner:
 
     async def _step(self) -> None:
         if self._draining and (self._queue or self._unfinished or self._ending):
-            self.released = True
-            await self._emitter.append(Batch(handover=True))
+            await self._give_away()
         elif self._queue:
             await self._do(self._queue.popleft())
         elif self._ending:
@@ -258,7 +256,10 @@ class Runner:
         self._turn = None
         self._doing = ""
         self._unfinished = ""
-        batch = Batch(finished=True, done=[todo.index], state=changes)
+        # a turn that was not run again has taken no answers; they are to no purpose now
+        unused = [index for index, _ in self._answers]
+        self._answers.clear()
+        batch = Batch(finished=True, done=[todo.index, *unused], state=changes)
         batch.release = not (self._queue or self._ending or self._draining)
         batch.unattended = self._rests
         await self._commit(batch)
@@ -274,6 +275,11 @@ class Runner:
             self._take(await self._store.inbox(self.claim.session))
         elif self.released and self._attempts.resumed:  # a lease that only showed pushes has not resumed the session
             self._familiar.left(self.claim, self._state.local)
+
+    async def _give_away(self) -> None:
+        self.released = True
+        HANDOVERS.inc()
+        await self._emitter.append(Batch(handover=True))
 
     async def _end(self) -> None:
         """Run `on_chat_end` as a turn of its own, then have the session deleted."""

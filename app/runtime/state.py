@@ -24,6 +24,9 @@ MAX_KEY = 256
 """Characters of a key."""
 
 
+SHARED = "parley:state"
+"""The session's value that clients follow."""
+
 PROFILE = "chat_profile"
 """The session's value that holds the profile that the user chose; Chainlit's name for it."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from app import logs
@@ -13,6 +14,7 @@ from app.metrics import SESSIONS_RUNNING, TAKEOVERS
 from app.runtime import outside
 from app.runtime.background import Background, end
 from app.runtime.familiar import Familiar
+from app.runtime.lookout import SILENT_FOR, Lookout
 from app.runtime.registry import Registry
 from app.runtime.runner import Runner
 from app.settings import Settings
@@ -27,11 +29,14 @@ RENEW_EVERY = 0.5
 SCAN_EVERY = 0.25
 """Seconds between looks at a quarter of the partitions."""
 
-LOOK_AGAIN = 0.3
-"""Seconds between two looks at a channel nobody hears, before its worker is taken for dead."""
+STORE_AWAY = 1.0
+"""Seconds a look at the store may take; past it, the store was away, and nobody could renew."""
 
-SILENT_FOR = 1.0
-"""Seconds without a renewal before a worker nobody hears is taken for dead."""
+SETTLE = 2.0
+"""Seconds that all workers then have to connect anew and renew, before any is taken for dead."""
+
+TAKE_OVER_AT_ONCE = 32
+"""Partitions of a dead worker that are gone through at the same time."""
 
 CRASH_PAUSE = 1.0
 """Seconds before a session is taken up again whose runner failed of itself."""
@@ -48,6 +53,7 @@ class Supervisor:
         self._registry = registry
         self._settings = settings
         self._worker = worker
+        self._lookout = Lookout(store, worker, settings.lease_ttl)
         self._familiar = Familiar()
         self._background = Background()
         self._runners: dict[str, Runner] = {}
@@ -55,6 +61,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._draining = False
+        self._settling = False
         self._loop: asyncio.AbstractEventLoop
         SESSIONS_RUNNING.set_function(lambda: len(self._runners))
 
@@ -104,10 +111,22 @@ class Supervisor:
         """Sessions run here at the moment."""
         return len(self._runners)
 
-    # ---- what the store tells
+    def runs(self, session: str) -> bool:
+        """Whether a session is run here at the moment."""
+        return session in self._runners
+
+    # ---- what others tell
+
+    def bury(self, worker: str) -> None:
+        """Take over what a worker ran whose process is known to have ended."""
+        if not self._draining:
+            self._spawn(self._take_over(worker), f"take over {worker}")
 
     def claimed(self, claim: Claim) -> None:
         """Run a session whose lease is this worker's now."""
+        if claim.left_by not in {"", self._worker}:
+            TAKEOVERS.inc()
+            log.info("session_taken_over", session=claim.session, dead=claim.left_by, unfinished=claim.run)
         earlier = self._runners.get(claim.session)
         if earlier is not None:
             earlier.fence(Fenced(claim.session))
@@ -117,6 +136,8 @@ class Supervisor:
             self._spawn(self._store.postpone(claim, self._settings.lease_ttl), f"postpone {claim.session}")
             return
         runner = Runner(self._store, claim, agent, self._settings, self._familiar, self._keep, loop=self._loop)
+        if self._draining:  # it was on its way to us
+            runner.drain()
         self._runners[claim.session] = runner
         self._held[partition(claim.session)] += 1
         self._spawn(self._run(runner), f"session {claim.session}")
@@ -130,11 +151,29 @@ class Supervisor:
             # the store says it is ours and nobody runs it: a reply was lost on the way
             self._spawn(self._take_again(session), f"take {session}")
 
+    def look(self) -> None:
+        """Have every runner look at its inbox, and stop those whose lease is another's.
+
+        One that waits for an answer would notice neither by itself.
+        """
+        self._wake_all(self._runners)
+        for runner in self._runners.values():
+            self._spawn(self._check(runner), f"check {runner.claim.session}")
+
     # ---- inside
+
+    async def _check(self, runner: Runner) -> None:
+        if not (runner.released or await self._store.holds(runner.claim)):
+            runner.fence(Fenced(runner.claim.session))
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         # not by the loop's factory: it looks after the tasks that handlers make, and a push may be one's doing
         self._keep(asyncio.Task(work, loop=self._loop, name=name))
+
+    def _wake_all(self, sessions: Iterable[str]) -> None:
+        for runner in [self._runners[session] for session in sessions]:
+            if not runner.released:
+                runner.wake()
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -186,11 +225,19 @@ class Supervisor:
         return True
 
     async def _renew(self) -> None:
+        before = self._loop.time()
         while True:
+            began = self._loop.time()
             try:
                 await self._store.renew([p for p, sessions in self._held.items() if sessions > 0])
             except StoreError as error:
                 log.warning("renewal_failed", reason=str(error))
+            except Exception:  # whatever it is, the next renewal is still to be made
+                log.exception("renewal_failed")
+            else:
+                if self._loop.time() - before > SILENT_FOR:  # it may have been taken for dead meanwhile
+                    self.look()
+                before = began
             await asyncio.sleep(RENEW_EVERY)
 
     async def _scan(self) -> None:
@@ -200,47 +247,55 @@ class Supervisor:
                 await self._look(range(quarter, PARTITIONS, 4))
             except StoreError as error:
                 log.warning("scan_failed", reason=str(error))
+            except Exception:  # whatever it is, the next look is still to be taken
+                log.exception("scan_failed")
             quarter = (quarter + 1) % 4
             await asyncio.sleep(SCAN_EVERY)
 
     async def _look(self, partitions: range) -> None:
-        """Take up what is due; where a worker that nobody hears owns sessions, look twice and take them too."""
+        """Take up what is due, and what workers had that are seen to be dead."""
         if self._draining:
             return
-        scans = await asyncio.gather(*(self._store.scan(p, ()) for p in partitions))
-        await self._take_all([session for scan in scans for session in scan.sessions], due=True)
-        lease = self._settings.lease_ttl * 1000
-        silent = {
-            worker
-            for scan in scans
-            for worker, left in scan.workers.items()
-            if worker != self._worker and left < lease - SILENT_FOR * 1000
-        }
-        dead = await self._dead(silent)
+        began = asyncio.get_running_loop().time()
+        scans = await asyncio.gather(*(self._store.scan(number, ()) for number in partitions))
         for number, scan in zip(partitions, scans, strict=True):
-            for worker in dead & scan.workers.keys():
-                await self._take_over(number, worker)
+            self._lookout.note(number, scan)
+        dead = await self._lookout.dead()
+        was_away = asyncio.get_running_loop().time() - began > STORE_AWAY
+        self._settling = was_away and not self._settling  # a worker that is always so slow goes on all the same
+        if self._settling:
+            log.warning("store_was_away", reason="nobody is taken for dead until all had time to renew")
+            await asyncio.sleep(SETTLE)
+            return
+        found = [session for scan in scans for session in scan.sessions]
+        self._wake_all(self._runners.keys() & found)  # long at it, and a word of something new may have been lost
+        await self._take_all(found)
+        for worker in dead:
+            await self._take_over(worker)
 
-    async def _dead(self, silent: set[str]) -> set[str]:
-        unheard = await self._store.unheard(sorted(silent))
-        if not unheard:
-            return set()
-        await asyncio.sleep(LOOK_AGAIN)
-        return await self._store.unheard(sorted(unheard))
+    async def _take_over(self, worker: str) -> None:
+        """Take up what a dead worker ran. The others do so too, each in an order of its own, and share it."""
+        order = random.sample(range(PARTITIONS), PARTITIONS)
+        taken = 0
+        for first in range(0, PARTITIONS, TAKE_OVER_AT_ONCE):
+            part = order[first : first + TAKE_OVER_AT_ONCE]
+            taken += sum(await asyncio.gather(*(self._take_over_in(number, worker) for number in part)))
+        self._lookout.forget(worker)
+        if taken:
+            log.warning("worker_taken_over", dead=worker, sessions=taken)
 
-    async def _take_over(self, number: int, worker: str) -> None:
-        taken = 1
-        while taken:
-            found = (await self._store.scan(number, [worker])).sessions
-            taken = await self._take_all(found, dead=worker)
-            if taken:
-                TAKEOVERS.inc(taken)
-                log.info("sessions_taken_over", dead=worker, sessions=taken)
+    async def _take_over_in(self, number: int, worker: str) -> int:
+        """Take up a dead worker's sessions in one partition, as long as there are any to be had; how many were."""
+        last, taken = -1, 0
+        while taken > last:
+            last = taken
+            taken += await self._take_all((await self._store.scan(number, [worker])).sessions, worker)
+        return taken
 
-    async def _take_all(self, sessions: Sequence[str], dead: str = "", *, due: bool = False) -> int:
+    async def _take_all(self, sessions: Sequence[str], dead: str = "") -> int:
         """Take up those that are to be had; how many were."""
         idle = [session for session in sessions if session not in self._runners]
-        answers = await asyncio.gather(*(self._take(s, dead, due=due) for s in idle), return_exceptions=True)
+        answers = await asyncio.gather(*(self._take(s, dead, due=True) for s in idle), return_exceptions=True)
         for session, answer in zip(idle, answers, strict=True):
             if isinstance(answer, BaseException):
                 log.warning("session_not_taken", session=session, reason=str(answer))

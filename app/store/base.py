@@ -123,8 +123,8 @@ class Claim(NamedTuple):
     was started and not ended, `attempt` its last attempt, `deaths` how many owners died in it. `expired` says
     that nobody has used the session for its lifetime. `previous` is the mark of the lease before this one,
     empty at first.
-    `orphaned` says that the lease before this one was not given up: its owner died or lost it. `asks` and
-    `steps` are what the running turn asked and which durable steps it finished, by key. `time` is
+    `left_by` is the worker that did not give the lease before this one up: it died or lost it; empty if it did.
+    `asks` and `steps` are what the running turn asked and which durable steps it finished, by key. `time` is
     the store's, in milliseconds. `profile` is what the user chose when the session was made, empty if nothing.
     """
 
@@ -144,7 +144,7 @@ class Claim(NamedTuple):
     asks: Mapping[str, bytes]
     steps: Mapping[str, bytes]
     time: int
-    orphaned: bool
+    left_by: str
     profile: str = ""
     expired: bool = False
 
@@ -202,6 +202,9 @@ class Work(Protocol):
     def wake(self, session: str) -> None:
         """Look at the inbox of a session of this worker."""
 
+    def look(self) -> None:
+        """Look at all sessions of this worker: wakes may have been lost, and leases while it was cut off."""
+
 
 class Gateway(Protocol):
     """What connections need of the store."""
@@ -235,6 +238,9 @@ class Gateway(Protocol):
 
         Raises: NoSuchSession, SessionEnded, StoreFull, StoreUnavailable.
         """
+
+    async def acked(self, session: str, client: str) -> int:
+        """The last number of a client that is kept, 0 if none. Raises: StoreUnavailable."""
 
     async def push(self, session: str, user: str | None, new: NewInput, key: str | None = None) -> Pushed | Refused:
         """Keep an input from outside every connection, and see that somebody works on it.
@@ -309,6 +315,9 @@ class Leases(Inbox, Protocol):
 
     async def unheard(self, workers: Sequence[str]) -> set[str]:
         """Those of these workers whose channel nobody hears."""
+
+    async def holds(self, claim: Claim) -> bool:
+        """Whether a session's lease is still this one."""
 
     async def repair(self) -> None:
         """Have this worker's listeners look again after every new subscription. Never returns."""

@@ -54,6 +54,11 @@ def inputs(session: str) -> str:
     return f"{tag(partition(session))}:i:{session}"
 
 
+def numbers(session: str) -> str:
+    """The last numbers of the session's clients."""
+    return f"{tag(partition(session))}:d:{session}"
+
+
 def snapshot(session: str) -> str:
     """The session's snapshot."""
     return f"{tag(partition(session))}:x:{session}"

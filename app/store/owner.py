@@ -27,8 +27,8 @@ from app.tokens import new_token
 PAGE_ENTRIES = 128
 """Most entries of the log in one page."""
 
-PAGE_BYTES = 1_048_576
-"""Bytes after which a page ends; one entry may be larger than what is left."""
+PAGE_BYTES = 262_144
+"""Bytes after which a page ends; one entry may be larger than what is left. Each slow reader holds a page."""
 
 PATIENCE = 10.0
 """Seconds a client's request waits for a store that does not answer."""
@@ -160,6 +160,11 @@ class OwnerCalls:
             data = await self._batcher.command("GET", keys.snapshot(session), within=PATIENCE)
             if await self._batcher.command("HGET", meta, "floor", within=PATIENCE) == floor:
                 return Snapshot(Position(int(floor), mark.decode()), data or b"")
+
+    async def holds(self, claim: Claim) -> bool:
+        """Whether a session's lease is still this one."""
+        lease = await self._batcher.command("HGET", keys.meta(claim.session), "lease")
+        return bool(lease == claim.mark.encode())
 
     async def _run(self, name: str, session: str, args: Sequence[Argument], within: float | None = None) -> list[Any]:
         reply: list[Any] = await self._batcher.run(self._scripts[name], (keys.meta(session),), args, within=within)

@@ -128,6 +128,11 @@ class RedisStore(OwnerCalls):
             self._accepted(session, mark, replies.owner(reply))
         return accepted
 
+    async def acked(self, session: str, client: str) -> int:
+        """The last number of a client that is kept; see `Gateway.acked`."""
+        last: bytes | None = await self._batcher.command("HGET", keys.numbers(session), client, within=PATIENCE)
+        return int(last.split()[0]) if last else 0
+
     async def push(self, session: str, user: str | None, new: NewInput, key: str | None = None) -> Pushed | Refused:
         """Keep an input from outside every connection; see `Gateway.push`."""
         mark = new_token()
@@ -180,10 +185,12 @@ class RedisStore(OwnerCalls):
         self.listeners.look(session)
 
     async def repair(self) -> None:
-        """After every new subscription: listen again where this worker has sockets, and have them look."""
+        """After every new subscription: listen again where this worker has sockets, and have all look."""
         while True:
             await self._channel.again.wait()
             self._channel.again.clear()
+            if self._work is not None:
+                self._work.look()
             sessions = self.listeners.sessions()
             for first in range(0, len(sessions), REPAIR_AT_ONCE):
                 part = sessions[first : first + REPAIR_AT_ONCE]

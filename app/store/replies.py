@@ -87,7 +87,7 @@ def claim(session: str, mark: str, reply: Sequence[Any], *, expired: bool = Fals
         asks=_table(reply[13]),
         steps=_table(reply[14]),
         time=int(reply[15]),
-        orphaned=reply[16] == b"1",
+        left_by=reply[16].decode(),
         profile=reply[17].decode(),
         expired=expired,
     )

@@ -20,7 +20,7 @@ def asks(frame: Frame) -> list[str]:
     return [p.event["value"]["id"] for p in placed([frame]) if p.event.get("name") == "parley.ask"]
 
 
-async def test_an_ask_answered_elsewhere_twice_and_late(server: StartServer, valkey: ValkeyProcess) -> None:
+async def test_an_ask_answered_elsewhere_twice_and_late(valkey: ValkeyProcess, server: StartServer) -> None:
     one = server({"agent": ASKS}, env={"REDIS_URL": valkey.url})
     two = server({"agent": ASKS}, env={"REDIS_URL": valkey.url})
     client = await WireClient.connect(one.ws_url)

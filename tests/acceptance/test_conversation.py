@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -25,9 +26,11 @@ MISBEHAVED = {
 }
 
 
-@pytest.fixture
-def echo(server: StartServer) -> ParleyServer:
-    return server()
+@pytest.fixture(scope="module")
+def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyServer]:
+    """A server that tests share. Leave it running."""
+    with ParleyServer(tmp_path_factory.mktemp("echo")) as server:
+        yield server
 
 
 async def connect(server: ParleyServer) -> WireClient:
@@ -81,7 +84,7 @@ async def test_a_client_that_knows_only_the_protocol(echo: ParleyServer) -> None
 
 
 async def test_repeated_conflicting_skipped_and_refused_numbers(server: StartServer) -> None:
-    waits = server({"waits": MISBEHAVED["waits"]}, env={"PARLEY_INBOX_SIZE": "2"})
+    waits = server({"waits": MISBEHAVED["waits"]}, env={"PARLEY_INBOX_SIZE": "2", "PARLEY_DRAIN_TIMEOUT": "0"})
     client = await connect(waits)
     await client.hello()
     await client.send("message", n=1, content="a")
@@ -168,7 +171,8 @@ async def test_a_frame_that_is_too_large_is_closed(server: StartServer) -> None:
     assert (await client.closed())[0] == 1009
 
 
-async def test_a_stopping_server_says_bye_and_1012(echo: ParleyServer) -> None:
+async def test_a_stopping_server_says_bye_and_1012(server: StartServer) -> None:
+    echo = server()
     client = await connect(echo)
     await client.hello()
     stopping = asyncio.create_task(asyncio.to_thread(echo.terminate))

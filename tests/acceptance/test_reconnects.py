@@ -23,6 +23,7 @@ async def main(message):
 """
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 async def test_two_thousand_that_were_cut_are_served_again(server: StartServer) -> None:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -44,9 +44,13 @@ class Patch:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A fault, and the schedule that shows it; `tests.chaos.scenarios` has the same as a function."""
+    """A fault, the schedule that shows it, and the rule of the checker that reports it then.
+
+    `tests.chaos.scenarios` has the schedule as a function.
+    """
 
     schedule: str
+    rule: str
     patches: tuple[Patch, ...]
 
 
@@ -58,6 +62,7 @@ MUTANTS: dict[str, Mutant] = {
     # keeps away is a store that numbers events itself and takes them from whoever comes.
     "no_mark_check": Mutant(
         "SIGSTOP an owner in mid-stream past its lease; SIGCONT when another has begun the next attempt: both write",
+        "marks_never_return",
         (
             Patch(
                 "store/scripts/append.lua",
@@ -76,11 +81,13 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "no_position_check": Mutant(
         "SIGKILL the store in mid-stream, cut its file behind the claim, start it: the owner goes on beyond a hole",
+        "gapless",
         (Patch("store/scripts/append.lua", "if tonumber(m[2]) ~= tonumber(expected) then", "if false then"),),
     ),
     "resume_by_seq_alone": Mutant(
         "a client leaves in mid-stream; the store loses the tail that it saw; the next attempt writes beyond its"
         " position; it comes back and is told nothing of what took the place of what it has",
+        "tabs_have_what_is_stored",
         (
             Patch("store/scripts/read.lua", "if seq == floor and mark ~= m[6] then", "if false then"),
             Patch("store/scripts/read.lua", "if i == 1 and seq > floor and fields[4] ~= mark then", "if false then"),
@@ -90,6 +97,7 @@ MUTANTS: dict[str, Mutant] = {
     "default_retries": Mutant(
         "drop replies to an owner in mid-stream: what ran is refused when it comes again, and there is an attempt 2"
         " though no worker died; dropped at the turn's end, the owner's sockets never hear of the end",
+        "no_needless_attempt",
         (
             Patch(
                 "store/scripts/append.lua",
@@ -100,6 +108,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "ack_before_accept": Mutant(
         "stall a worker's way to the store, send it an input, SIGKILL it: `welcome.acked` is below an acknowledged n",
+        "what_was_acknowledged_is_kept",
         (
             Patch(
                 "gateway/intake.py",
@@ -108,23 +117,19 @@ MUTANTS: dict[str, Mutant] = {
                 f"            await {PAUSE}\n"
                 "            answer = await self._site.store.accept(",
             ),
-            Patch(
-                "gateway/intake.py",
-                "        self._put(codec.encode_ack(n, queued=kept.queued, duplicate=kept.duplicate,"
-                " index=kept.index, turn=kept.turn))\n",
-                "",
-            ),
+            Patch("gateway/intake.py", "        self._put_soon(ack)\n", ""),
         ),
     ),
     "subscribe_after_attach": Mutant(
         "delay a worker's way to the store, have a tab attach there while the turn ends at another one: it waits for"
         " an end of which nobody told it",
+        "done_in_time",
         (
             Patch("store/scripts/read.lua", "redis.call('SADD', key('l'), worker)", ""),
             Patch(
                 "store/redis.py",
                 "        return replies.attachment(session, reply)",
-                "        await __import__('asyncio').sleep(1)\n"
+                "        await __import__('asyncio').sleep(2)\n"
                 '        await self._run("listen", session, (self.worker, "1"), within=PATIENCE)\n'
                 "        return replies.attachment(session, reply)",
             ),
@@ -132,6 +137,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "no_gap_repair": Mutant(
         "reset the subscriber connection of a worker whose tab follows a turn at another one: the tab misses events",
+        "gapless",
         (
             Patch(
                 "gateway/follow.py", "entry.first == self.position.seq + 1 and", "entry.first > self.position.seq and"
@@ -149,6 +155,7 @@ MUTANTS: dict[str, Mutant] = {
     "socket_before_append": Mutant(
         "stall an owner's way to the store in mid-stream until another has taken over: its tab has an event that is"
         " not in the log, and is told so by a reset though the store lost nothing",
+        "no_needless_reset",
         (
             Patch(
                 "store/owner.py",
@@ -163,6 +170,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "state_before_last_event": Mutant(
         "SIGKILL an owner as soon as the store has the turn's state: the next attempt begins with what the first left",
+        "each_turn_is_in_the_state_once",
         (
             Patch(
                 "runtime/turn.py",

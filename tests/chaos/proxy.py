@@ -20,7 +20,7 @@ CHUNK = 65_536
 THROTTLE_STEP = 0.05
 """Seconds of a throttled connection's rate that are sent at once."""
 
-SUBSCRIBE = re.compile(rb"\*\d+\r\n\$\d+\r\n[PS]?SUBSCRIBE\r\n", re.IGNORECASE)
+SUBSCRIBE = re.compile(rb"\*\d+\r\n\$\d+\r\n(?:[PS]?SUBSCRIBE|P?SYNC)\r\n", re.IGNORECASE)
 LONGEST_SUBSCRIBE = 48
 """More bytes than such a beginning of a command has: it may lie across two chunks."""
 
@@ -85,7 +85,8 @@ class FaultProxy:
     def reset(self, *, only: Kind = "all") -> int:
         """Reset connections both ways, now; how many.
 
-        One on which SUBSCRIBE, PSUBSCRIBE or SSUBSCRIBE was sent is a subscriber's, every other one of commands.
+        One on which SUBSCRIBE, PSUBSCRIBE or SSUBSCRIBE was sent is a subscriber's, and so is a replica's; every other
+        one is of commands.
         """
         hit = self._of(only)
         for link in hit:

@@ -60,7 +60,7 @@ def says(text: str) -> Callable[[Frame], bool]:
 
 
 async def test_clients_come_and_go_on_two_servers_and_the_agent_is_told_in_order(
-    server: StartServer, valkey: ValkeyProcess
+    valkey: ValkeyProcess, server: StartServer
 ) -> None:
     one = server({"porter": PORTER}, env={"REDIS_URL": valkey.url})
     two = server({"porter": PORTER}, env={"REDIS_URL": valkey.url})
@@ -93,7 +93,7 @@ async def test_clients_come_and_go_on_two_servers_and_the_agent_is_told_in_order
 
 
 async def test_the_profile_that_was_chosen_reaches_the_agent_and_stays(
-    server: StartServer, valkey: ValkeyProcess
+    valkey: ValkeyProcess, server: StartServer
 ) -> None:
     one = server({"agent": PROFILES}, env={"REDIS_URL": valkey.url})
     two = server({"agent": PROFILES}, env={"REDIS_URL": valkey.url})

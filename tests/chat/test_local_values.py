@@ -53,7 +53,7 @@ async def said(client: WireClient, content: str) -> str:
     return transcript(client.frames)[-1][1]
 
 
-async def test_it_warns_once_works_here_and_is_absent_elsewhere(server: StartServer, valkey: ValkeyProcess) -> None:
+async def test_it_warns_once_works_here_and_is_absent_elsewhere(valkey: ValkeyProcess, server: StartServer) -> None:
     one = server({"holder": HOLDER}, env={"REDIS_URL": valkey.url})
     two = server({"holder": HOLDER}, env={"REDIS_URL": valkey.url})
     client = await WireClient.connect(one.ws_url)
@@ -79,7 +79,7 @@ async def test_it_warns_once_works_here_and_is_absent_elsewhere(server: StartSer
 
 
 async def test_it_stays_within_reach_of_whoever_is_attached_anywhere(
-    server: StartServer, valkey: ValkeyProcess
+    valkey: ValkeyProcess, server: StartServer
 ) -> None:
     one = server({"holder": HOLDER}, env={"REDIS_URL": valkey.url})
     two = server({"holder": HOLDER}, env={"REDIS_URL": valkey.url})

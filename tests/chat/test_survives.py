@@ -186,7 +186,7 @@ def logged(frames: Sequence[Frame]) -> list[Frame]:
     return [frame for frame in frames if frame["type"] == "events"]
 
 
-async def test_all_that_is_shown_is_seen_alike_and_survives(server: StartServer, valkey: ValkeyProcess) -> None:
+async def test_all_that_is_shown_is_seen_alike_and_survives(valkey: ValkeyProcess, server: StartServer) -> None:
     env = {"REDIS_URL": valkey.url, "PARLEY_LOG_EVENTS": "100"}
     one, two = (server({"everything": EVERYTHING}, env=env) for _ in range(2))
     scene = await Scene.set(one.ws_url, two.ws_url)

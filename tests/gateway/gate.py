@@ -24,6 +24,7 @@ from app.protocol import codec, events
 from app.protocol.events import Event
 from app.protocol.frames import Position
 from app.settings import Settings
+from app.sockets import LeanProtocol
 from app.store import keys
 from app.store.base import Accepted, Attachment, Batch, Claim, LogEntry, NewInput, Page, Refused
 from app.store.batcher import Argument
@@ -216,7 +217,7 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http="httptools",
-        ws="websockets-sansio",
+        ws=LeanProtocol,
         ws_max_size=settings.max_frame_bytes,
         ws_per_message_deflate=False,
         ws_ping_interval=settings.idle_timeout / 2,

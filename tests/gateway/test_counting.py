@@ -28,6 +28,26 @@ async def test_a_repeated_input_gets_the_same_ack_and_no_second_turn(gate: Gate)
         assert len(await gate.store.inbox(session)) == 1
 
 
+async def test_a_lost_welcome_costs_nothing(gate: Gate) -> None:
+    first = await gate.join(client="client-one")
+    session = first.welcome["session"]
+    await first.close()
+    lost = await gate.connect()
+    gate.store.hold("after read")
+    await lost.send("hello", client="client-one", session=session)
+    await lost.send("message", n=1, content="behind it")
+    await gate.store.waiting.wait()
+    await lost.drop()  # attached, and gone before it is told so
+    gate.store.free()
+    await until(lambda: gate.store.accepts, "what was sent behind the hello is kept")
+    async with await gate.join(client="client-one", session=session) as again:
+        assert (again.welcome["known"], again.welcome["acked"]) == (True, 1)
+        await again.send("message", n=1, content="behind it")
+        ack = await again.receive()
+        assert (ack["type"], ack["duplicate"]) == ("ack", True)
+        assert len(await gate.store.inbox(session)) == 1
+
+
 async def test_a_number_with_another_body_is_a_conflict(gate: Gate) -> None:
     async with await gate.join() as client:
         await client.send("message", n=1, content="x")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import io
+import socket
 import time
 import zipfile
 from collections.abc import AsyncIterator, Callable
@@ -258,22 +259,23 @@ def memory(pid: int) -> int:
 
 async def pour(server: ParleyServer, session: str, *, chunked: bool, size: int) -> tuple[int, int]:
     """Send a body without looking at the answer, until all is sent or the server closes; status and bytes sent."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
-    writer.write(f"POST /sessions/{session}/files HTTP/1.1\r\nHost: 127.0.0.1\r\n{length}\r\n\r\n".encode())
-    answer = asyncio.create_task(reader.read(65_536))
+    head = f"POST /sessions/{session}/files HTTP/1.1\r\nHost: 127.0.0.1\r\n{length}\r\n\r\n".encode()
     piece = b"x" * 65_536
     framed = b"10000\r\n" + piece + b"\r\n" if chunked else piece
+    return await asyncio.to_thread(_pour, server.port, head, framed, size // len(piece))
+
+
+def _pour(port: int, head: bytes, framed: bytes, pieces: int) -> tuple[int, int]:
+    # asyncio's streams forget an answer that is there when a write fails
     sent = 0
-    with contextlib.suppress(ConnectionError):
-        while sent < size:
-            writer.write(framed)
-            await writer.drain()
-            sent += len(piece)
-    async with asyncio.timeout(10):
-        status = int((await answer).split()[1])
-    writer.transport.abort()
-    return status, sent
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(head)
+        with contextlib.suppress(ConnectionError):
+            while sent < pieces:
+                connection.sendall(framed)
+                sent += 1
+        return int(connection.recv(65_536).split()[1]), sent * 65_536
 
 
 async def test_one_byte_over_the_limit_is_told_so(server: StartServer, http: Open) -> None:

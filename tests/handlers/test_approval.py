@@ -6,6 +6,8 @@ import asyncio
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import StartServer
 from tests.support.wire import Frame, WireClient, assert_gapless, assert_turns_end_once, ends, is_a, placed, transcript
 
@@ -21,6 +23,7 @@ def shows_ask(frame: Frame) -> bool:
     return bool(asks(frame))
 
 
+@pytest.mark.timeout(400)
 async def test_twenty_kills_and_each_step_once(server: StartServer, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     # each attempt that dies counts against the turn, and here nearly all do

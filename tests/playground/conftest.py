@@ -7,13 +7,17 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import jwt
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright, expect
 
+from app.gateway.wall import now
 from tests.playground.agents import AGENTS
 from tests.playground.chromium import ARGS, CHROMIUM, WITHIN_MS, Tab, Watch, new_context, open_tab
 from tests.support.server import ParleyServer
+
+SECRET = "a secret that is long enough for HS256"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -33,6 +37,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyServer]:
     folder = tmp_path_factory.mktemp("site")
     with ParleyServer(folder, AGENTS, env={"PARLEY_DELTA_WINDOW_MS": "0", "PARLEY_DEFAULT_AGENT": "echo"}) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyServer]:
+    """The same for those who sign in."""
+    with ParleyServer(tmp_path_factory.mktemp("guarded"), AGENTS, env={"PARLEY_AUTH_JWT_SECRET": SECRET}) as server:
+        yield server
+
+
+def token_of(user: str) -> str:
+    """What lets a user in there."""
+    return jwt.encode({"sub": user, "exp": int(now()) + 600}, SECRET, algorithm="HS256")
 
 
 class Desk:

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.playground.chromium import OFFLINE, Tab, open_tab
-from tests.playground.conftest import Desk
+from tests.playground.conftest import Desk, token_of
 from tests.support.server import ParleyServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -86,6 +86,27 @@ async def test_every_state_in_every_look(
     await gone.page.evaluate(AXE)
     await expect(gone["#over"]).to_be_visible()
     await Look(gone, tmp_path).at("over")
+
+
+@pytest.mark.parametrize(("size", "scheme"), LOOKS, ids=[f"{size}-{scheme}" for size, scheme in LOOKS])
+async def test_signing_in_in_every_look(
+    desk: Desk, guarded: ParleyServer, tmp_path: Path, size: str, scheme: Any
+) -> None:
+    tab = await desk.tab(guarded, viewport=SIZES[size], color_scheme=scheme, has_touch=size == "phone")
+    await tab.page.evaluate(AXE)
+    look = Look(tab, tmp_path)
+    await expect(tab["#signin"]).to_be_visible()
+    await look.at("signin")
+    await tab["#token"].fill("no token")
+    await tab["#token"].press("Enter")
+    await expect(tab["#signin-why"]).to_contain_text("the token is refused")
+    await look.at("refused")
+    await tab["#token"].fill(token_of("ada"))
+    await tab["#token"].press("Enter")
+    await tab.connected()
+    await tab["#status"].click()
+    await expect(tab["#signout"]).to_be_visible()
+    await look.at("signed-in")
 
 
 async def test_the_theme_is_chosen_and_kept(desk: Desk, site: ParleyServer) -> None:

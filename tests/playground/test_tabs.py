@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-import jwt
 import pytest
 from playwright.async_api import expect
 
-from app.gateway.wall import now
-from tests.conftest import StartServer
-from tests.playground.agents import AGENTS
 from tests.playground.chromium import Tab
-from tests.playground.conftest import Desk
+from tests.playground.conftest import Desk, token_of
 from tests.support.server import ParleyServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-SECRET = "a secret that is long enough for HS256"
-
 NO_LOCKS = "delete Navigator.prototype.locks"
 """As in a page that came over plain HTTP from another machine."""
-
-
-def token_of(user: str) -> str:
-    return jwt.encode({"sub": user, "exp": int(now()) + 600}, SECRET, algorithm="HS256")
 
 
 async def duplicate(tab: Tab) -> Tab:
@@ -75,9 +65,8 @@ async def test_open_in_another_tab(desk: Desk, site: ParleyServer) -> None:
     assert two.session == one.session
 
 
-async def test_signing_in_and_out(server: StartServer, desk: Desk) -> None:
-    site = await asyncio.to_thread(server, AGENTS, env={"PARLEY_AUTH_JWT_SECRET": SECRET})
-    tab = await desk.tab(site)
+async def test_signing_in_and_out(desk: Desk, guarded: ParleyServer) -> None:
+    tab = await desk.tab(guarded)
     await expect(tab["#signin"]).to_be_visible()
     await expect(tab["#token"]).to_be_focused()
     await tab["#token"].fill("no token")

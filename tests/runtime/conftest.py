@@ -22,10 +22,10 @@ async def worker(shared_valkey: ValkeyProcess, tmp_path: Path) -> AsyncIterator[
     """Start workers with a source and settings; without a source, one more that has the same agent."""
     registries: list[Any] = []
 
-    async def start(source: str = "", **settings: Any) -> Worker:
+    async def start(source: str = "", url: str = shared_valkey.url, **settings: Any) -> Worker:
         if source:
             registries.append(agents(tmp_path / "handlers", agent=source))
-        made = Worker(shared_valkey.url, registries[-1], **settings)
+        made = Worker(url, registries[-1], **settings)
         stack.push_async_callback(made.stop)
         await made.start()
         return made

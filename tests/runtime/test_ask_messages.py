@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.chat.ask import AskElementMessage
 from tests.runtime.conftest import Start
 from tests.runtime.stage import Talk
 
@@ -51,6 +52,12 @@ async def test_a_reply_has_the_shape_authors_know(worker: Start, kind: str, answ
     await talk.done(turn)
     assert talk.text(turn).endswith("=" + reply)
     assert talk.text(turn).startswith(ask["prompt"])
+
+
+def test_an_object_is_no_element() -> None:
+    props: Any = {"fields": ["name"]}
+    with pytest.raises(TypeError, match=r"element is a dict, .* CustomElement\(name, props\)"):
+        AskElementMessage("Fill in", props)
 
 
 @pytest.mark.parametrize(("kind", "reply"), [("short", "null"), ("strict", '"nobody answered within 0.05 s"')])

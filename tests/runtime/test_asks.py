@@ -111,6 +111,25 @@ async def test_an_answer_outlives_the_worker(worker: Start, when: str) -> None:
     assert talk.resolved() == [{"id": ask["id"], "status": "answered", "value": "kept"}]
 
 
+async def test_an_answer_to_a_turn_that_was_cancelled_too_leaves_the_inbox(worker: Start) -> None:
+    first = await worker(ASKS)
+    talk = await Talk.start(first)
+    turn = await talk.say("x")
+    ask = await talk.asked()
+    await first.die()
+    second = await worker()
+    second.store.dismiss()
+    second.supervisor._draining = True  # takes both in, and does not take the session up
+    await talk.move(second)
+    await talk.answer(ask["id"], "kept")
+    await talk.cancel()
+    third = await worker()
+    await talk.move(third)
+    assert (await talk.done(turn))["code"] == "cancelled"
+    await third.idle()
+    assert await third.store.inbox(talk.session) == []
+
+
 async def test_an_open_ask_is_asked_again_and_keeps_its_deadline(worker: Start) -> None:
     first = await worker(ASKS)
     talk = await Talk.start(first)

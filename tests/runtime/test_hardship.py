@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 
 import pytest
 
 from app.store.base import Batch
+from tests.chaos.proxy import FaultProxy
 from tests.runtime.conftest import Start
 from tests.runtime.stage import Talk
+from tests.support.valkey import ValkeyProcess
 
 BAD = r"""
 class Mute(Exception):
@@ -59,6 +62,49 @@ async def test_a_cancel_in_the_middle_of_an_append_does_not_lose_the_log(worker:
         await talk.cancel()
         assert (await talk.done(turn))["code"] == "cancelled"
         assert {frame["attempt"] for frame in talk.frames} == {1}
+
+
+ASKER = """
+@cl.on_message
+async def main(message):
+    answer = await cl.AskUserMessage("colour?", timeout=3600).send()
+    await cl.Message(answer["output"]).send()
+"""
+
+
+@pytest.fixture
+async def line(shared_valkey: ValkeyProcess) -> AsyncIterator[FaultProxy]:
+    """A way to the store that can be cut."""
+    proxy = FaultProxy(("127.0.0.1", int(shared_valkey.url.rpartition(":")[2].partition("/")[0])))
+    await proxy.start()
+    yield proxy
+    await proxy.stop()
+
+
+@pytest.mark.parametrize("how", ["stalled", "subscribed anew"])
+async def test_a_turn_that_waits_for_an_answer_ends_where_its_lease_was_lost(
+    worker: Start, line: FaultProxy, how: str
+) -> None:
+    first = await worker(ASKER, url=f"redis://127.0.0.1:{line.port}/0")
+    talk = await Talk.start(first)
+    turn = await talk.say("x")
+    await talk.asked()
+    second = await worker()
+    await talk.move(second)
+    if how == "stalled":
+        line.stall("up")
+        await talk.asked(1)
+        line.flow()
+    else:
+        claim = await second.store.claim(talk.session, first.name)
+        assert claim is not None
+        second.supervisor.claimed(claim)
+        await talk.asked(1)
+        line.reset(only="subscriber")
+    await first.idle()
+    await talk.answer((await talk.asked(1))["id"], "blue")
+    await talk.done(turn)
+    assert talk.text(turn, attempt=2).endswith("blue")
 
 
 async def test_a_worker_whose_lease_ran_out_goes_on_if_nobody_took_it(worker: Start) -> None:

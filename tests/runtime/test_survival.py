@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from app.errors import SessionEnded
+from app.metrics import HANDOVERS, TAKEOVERS
 from app.protocol.frames import START, Position
 from app.runtime.attempts import CANCELLED
 from app.runtime.history import fold_all
@@ -25,6 +26,22 @@ async def main(message):
         await asyncio.sleep(3600)
 """
 
+SHARING = """
+from pydantic import BaseModel
+
+class Shared(BaseModel):
+    said: dict[str, int] = {}
+
+shared = cl.state(Shared)
+
+@cl.on_message
+async def main(message):
+    async with shared.change() as value:
+        value.said[f"{message.content} {cl.context.turn.attempt}"] = 1
+    if message.content == "wait" and cl.context.turn.attempt == 1:
+        await asyncio.sleep(3600)
+"""
+
 STUCK = """
 @cl.on_message(RETRY)
 async def main(message):
@@ -38,6 +55,30 @@ async def main(message):
 
 def stuck(dies: int, *, retry: bool = True) -> str:
     return STUCK.replace("DIES", str(dies)).replace("RETRY", f"retry={retry}")
+
+
+@pytest.mark.parametrize("how", ["run again", "cancelled"])
+async def test_a_change_of_the_shared_state_is_taken_back_with_the_attempt_that_made_it(
+    worker: Start, how: str
+) -> None:
+    first = await worker(SHARING)
+    talk = await Talk.start(first)
+    await talk.done(await talk.say("one"))
+    turn = await talk.say("wait")
+    await talk.until(lambda: "wait 1" in str(talk.frames))
+    await first.die()
+    second = await worker()
+    if how == "cancelled":
+        second.store.dismiss()
+        second.supervisor._draining = True  # takes the cancel in, and does not take the session up
+        await talk.move(second)
+        await talk.cancel()
+        second = await worker()
+    await talk.move(second)
+    await talk.done(turn)
+    fold = await fold_all(second.store, talk.session)
+    said = {"one 1": 1} if how == "cancelled" else {"one 1": 1, "wait 2": 1}
+    assert fold.state == {"said": said}
 
 
 async def test_state_is_kept_with_the_turn_and_moves_to_another_worker(worker: Start) -> None:
@@ -57,9 +98,11 @@ async def test_a_turn_whose_worker_died_runs_again_from_the_state_before_it(work
     turn = await talk.say("wait")
     await talk.until(lambda: talk.text(turn) == "2")
     queued = await talk.say("queued")
+    taken = TAKEOVERS._value.get()
     await first.die()
     await talk.move(await worker())
     await talk.until(lambda: talk.text(turn, attempt=2) == "2")
+    assert TAKEOVERS._value.get() == taken + 1
     await talk.cancel(turn)
     assert (await talk.done(turn))["code"] == "cancelled"
     await talk.done(queued)
@@ -135,7 +178,9 @@ async def test_a_drained_worker_hands_its_turn_over_without_a_death(worker: Star
     talk = await Talk.start(first)
     turn = await talk.say("x")
     await talk.until(lambda: "attempt 1" in talk.text(turn))
+    handed = HANDOVERS._value.get()
     await first.supervisor.drain(0)
+    assert HANDOVERS._value.get() == handed + 1
     await first.stop()
     await talk.move(await worker(turn_max_attempts=1))
     assert (await talk.done(turn))["type"] == "RUN_FINISHED"
@@ -161,6 +206,20 @@ async def test_a_draining_worker_lets_its_turn_end_and_takes_no_other(worker: St
     await talk.move(await worker())
     await talk.done(queued)
     assert talk.frames[-1]["attempt"] == 1
+
+
+async def test_a_session_that_comes_to_a_draining_worker_is_passed_on(worker: Start) -> None:
+    first = await worker(COUNTING)
+    talk = await Talk.start(first)
+    accepting = asyncio.create_task(talk.say("a"))
+    await asyncio.sleep(0)  # the call that claims it is on its way
+    await first.supervisor.drain(10)
+    turn = await accepting
+    await first.idle()
+    assert talk.text(turn) == ""
+    await talk.move(await worker())
+    await talk.done(turn)
+    assert (talk.text(turn), talk.frames[-1]["attempt"]) == ("1", 1)
 
 
 async def test_a_worker_that_lost_its_lease_writes_nothing_more(worker: Start) -> None:

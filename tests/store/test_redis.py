@@ -36,6 +36,9 @@ class Employed:
         self.wakes.append(session)
         self.woken.set()
 
+    def look(self) -> None:
+        """There is nothing to look at."""
+
 
 class Heard:
     """A listener that notes what it is told."""
@@ -271,7 +274,7 @@ async def test_a_page_is_bounded_in_bytes(store: RedisStore) -> None:
     session = await session_of(store)
     claim = await claimed(store, session)
     for seq in range(1, 6):
-        large = entry(claim, seq, frame=b"x" * 400_000)
+        large = entry(claim, seq, frame=b"x" * 100_000)
         await store.append(claim, seq - 1, Batch(id=f"b{seq}", entries=[large]))
     assert [len((await store.read(session, Position(s, claim.mark if s else ""))).entries) for s in (0, 2, 4)] == [
         2,

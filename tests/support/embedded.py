@@ -18,10 +18,13 @@ from tests.support.process import is_running, wait_until
 from tests.support.server import ROOT
 
 OWNER = """
+import signal
 import sys
 from pathlib import Path
 from app.store.embedded import EmbeddedValkey
 
+# a shell has what it runs in the background ignore Ctrl-C, and so all its children
+signal.signal(signal.SIGINT, signal.default_int_handler)
 valkey = EmbeddedValkey(Path(sys.argv[1]))
 print(valkey.start(), flush=True)
 try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 POLL = 0.02
+
+PORTS = range(20_000, 32_000)
+"""Below those that Linux gives to whoever connects, or asks for any port: nobody is here by chance."""
 
 
 def wait_until(condition: Callable[[], object], what: str, within: float = 30.0) -> None:
@@ -19,10 +23,18 @@ def wait_until(condition: Callable[[], object], what: str, within: float = 30.0)
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A TCP port of 127.0.0.1 that nobody listens on, and that nobody else is given by this until this process ends."""
+    for port in random.sample(PORTS, len(PORTS)):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0parley-test-port-{port}")
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            claim.close()
+        else:
+            claim.detach()  # it stays until this process ends
+            return port
+    raise AssertionError("no port is free")
 
 
 def group_members(group: int) -> list[int]:

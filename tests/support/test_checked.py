@@ -20,9 +20,8 @@ PONG = {"type": "pong", "time": 1}
 PING = {"type": "ping", "t": 1}
 
 KNOWN = {
-    # a crowd of 2,000 and a reader of 100 MB, for their figures against a server without the checks
-    "acceptance/crowd.py",
     # hold what they send and get against the document themselves
+    "acceptance/crowd.py",
     "support/wire.py",
     "client/fake.py",
     "playground/test_counting.py",
@@ -36,6 +35,9 @@ KNOWN = {
     "client/test_ending.py",
 }
 """The modules that open or play WebSockets by themselves, or say how."""
+
+UNCHECKED = {"acceptance/test_reconnects.py", "acceptance/test_slow.py", "chaos/stand.py", "support/test_checked.py"}
+"""The modules that run servers without the checks. What they measure is the server; their clients check all frames."""
 
 
 async def passed(*, sent: Sequence[Any] = (), received: Sequence[str] = ()) -> list[str]:
@@ -84,11 +86,14 @@ def test_a_server_with_an_undocumented_frame_fails_at_its_end(tmp_path: Path) ->
         server.close()
 
 
-def test_who_opens_or_plays_a_websocket_is_known() -> None:
+@pytest.mark.parametrize(
+    ("known", "signs"), [(KNOWN, ("websockets.asyncio", "route_web_socket(")), (UNCHECKED, ('("app",)',))]
+)
+def test_who_could_let_a_frame_go_by_is_known(known: set[str], signs: Sequence[str]) -> None:
     folder = ROOT / "tests"
-    opening = {
+    found = {
         str(path.relative_to(folder))
         for path in folder.rglob("*.py")
-        if any(sign in path.read_text() for sign in ("websockets.asyncio", "route_web_socket("))
+        if any(sign in path.read_text() for sign in signs)
     }
-    assert opening == KNOWN, "is every frame of these held against the document?"
+    assert found == known, "is every frame of these held against the document?"

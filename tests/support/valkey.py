@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import tempfile
@@ -41,7 +42,7 @@ class ValkeyProcess:
         self.log = folder / "valkey.log"
         self._password = password
         self._sockets = tempfile.TemporaryDirectory(prefix="valkey-") if unix else None
-        self._port = 0
+        self._port = 0 if unix else free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._settings = {
             "dir": str(folder),
@@ -64,7 +65,7 @@ class ValkeyProcess:
     @property
     def port(self) -> int:
         """Its TCP port, the same after a restart."""
-        assert self._port, "not started, or on a Unix socket"
+        assert self._port, "it is on a Unix socket"
         return self._port
 
     @property
@@ -74,16 +75,11 @@ class ValkeyProcess:
 
     def start(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for _ in range(5):  # somebody may take the free port first
-            self._port = self._port or free_port()
-            self._spawn()
-            if self._comes_up():
-                return self
+        self._spawn()
+        if not self._comes_up():
             self._reap()
-            if "Address already in use" not in tail(self.log, 5):
-                break
-            self._port = 0
-        raise AssertionError(f"Valkey ended at start:\n{tail(self.log)}")
+            raise AssertionError(f"Valkey ended at start:\n{tail(self.log)}")
+        return self
 
     def kill(self) -> None:
         """SIGKILL, as a crash or the out-of-memory killer would."""
@@ -96,6 +92,16 @@ class ValkeyProcess:
     def restart(self) -> None:
         """Stop it if it runs, and start it on the same data at the same URL."""
         self.stop()
+        self.start()
+
+    def written(self) -> int:
+        """Bytes that it has on disk: what `lose` takes to go back to this moment."""
+        return self._file.stat().st_size
+
+    def lose(self, written: int) -> None:
+        """Kill it, cut its file back, and start it again."""
+        self.kill()
+        os.truncate(self._file, written)
         self.start()
 
     def client(self) -> redis.Redis:
@@ -116,6 +122,10 @@ class ValkeyProcess:
         self.stop()
         if self._sockets:
             self._sockets.cleanup()
+
+    @property
+    def _file(self) -> Path:
+        return max((self.folder / "appendonlydir").glob("*.incr.aof"))
 
     @property
     def _socket(self) -> Path:

@@ -94,6 +94,20 @@ export class MarkdownView {
   }
 }
 
+/** Copy the code that a clicked button stands over; whatever else was clicked is left alone. */
+export async function copyCode(button) {
+  if (!button.classList.contains('copy')) return;
+  const code = button.closest('.code').querySelector('pre');
+  // a page that came over plain HTTP from another machine may not write to the clipboard
+  if (navigator.clipboard) {
+    await navigator.clipboard.writeText(code.textContent);
+    button.textContent = 'Copied';
+    setTimeout(() => (button.textContent = 'Copy'), 1_500);
+  } else {
+    getSelection().selectAllChildren(code);
+  }
+}
+
 /** Tokens in groups, one for each block that stands in no other. */
 function topLevel(tokens) {
   const groups = [];
@@ -122,6 +136,8 @@ function decorated(fragment) {
     link.rel = 'noopener noreferrer';
   }
   for (const table of fragment.querySelectorAll('table')) framed(table, 'Table');
+  // Markdown makes a heading of every cell in a table's first row; one without words is none
+  for (const cell of fragment.querySelectorAll('th:empty')) cell.replaceWith(document.createElement('td'));
   for (const pre of fragment.querySelectorAll('pre')) headed(pre);
   return fragment;
 }

@@ -1,6 +1,6 @@
 /** The conversation on the page: messages, what waits to be sent, and what a screen reader is told. */
 
-import { MarkdownView } from './markdown.js';
+import { MarkdownView, copyCode } from './markdown.js';
 import { turnEndInWords } from './words.js';
 
 /** Pixels from the end within which new text is followed. */
@@ -152,19 +152,6 @@ function hintOf(sent, state) {
   if (sent.ack) return 'Waiting for its turn';
   if (sent.waits) return 'The server is busy; this is tried again';
   return state === 'open' ? 'Sending' : 'Will be sent when the connection is back';
-}
-
-async function copyCode(button) {
-  if (!button.classList.contains('copy')) return;
-  const code = button.closest('.code').querySelector('pre');
-  // a page that came over plain HTTP from another machine may not write to the clipboard
-  if (navigator.clipboard) {
-    await navigator.clipboard.writeText(code.textContent);
-    button.textContent = 'Copied';
-    setTimeout(() => (button.textContent = 'Copy'), 1_500);
-  } else {
-    getSelection().selectAllChildren(code);
-  }
 }
 
 function made(tag, className, text = '') {

@@ -36,8 +36,8 @@ if kind == 'cancel' then
   end
   target = hit
 end
-local index = ''
-if kind ~= 'cancel' or target ~= '' then index = put(m, kind, body, turn, target) end
+local index, changed, alone = '', nil, nil
+if kind ~= 'cancel' or target ~= '' then index, changed, alone = put(m, kind, body, turn, target) end
 
 -- Least recent clients are forgotten whole: the stamp behind n is the time it was last used.
 if not last and redis.call('HINCRBY', D, '#', 1) > tonumber(clients) then
@@ -61,4 +61,4 @@ redis.call('HSET', D, client, n .. ' ' .. now(), client .. '/' .. n, index .. ' 
 if n > tonumber(window) then redis.call('HDEL', D, client .. '/' .. (n - window)) end
 
 if index == '' then return { 'ok', '', '', m[2], '' } end
-return { 'ok', index, turn, m[2], rouse(owner, worker, mark, ttl) }
+return { 'ok', index, turn, m[2], rouse(owner, worker, mark, ttl, changed, alone) }

@@ -59,27 +59,33 @@ local function full(m, kind, body, size, bytes, controls)
   if tonumber(m[3]) + #body > tonumber(bytes) then return 'bytes' end
 end
 
--- Keeps an input and answers with its index.
+-- Keeps an input and answers with its index, with what has to change with it in the session's meta, which is left to
+-- `rouse`, and with all that is pending if that is known to be this one alone.
 local function put(m, kind, body, turn, target)
   local index = tonumber(m[1]) + 1
   redis.call('XADD', key('i'), index .. '-0', 'k', kind, 'b', body, 't', turn, 'g', target)
-  local fresh = is_presence(kind) and {} or { 'fresh', '' }
-  if is_control(kind) then
-    redis.call('HSET', M, 'inputs', index, 'controls', m[4] + 1, unpack(fresh))
-  else
-    redis.call('HSET', M, 'inputs', index, 'waiting', m[2] + 1, 'waiting_bytes', m[3] + #body, unpack(fresh))
+  local changed = is_control(kind) and { 'inputs', index, 'controls', m[4] + 1 }
+    or { 'inputs', index, 'waiting', m[2] + 1, 'waiting_bytes', m[3] + #body }
+  if not is_presence(kind) then
+    changed[#changed + 1] = 'fresh'
+    changed[#changed + 1] = ''
   end
-  return index
+  local alone = tonumber(m[2]) == 0 and tonumber(m[4]) == 0 and { { tostring(index), kind, body, turn, target } }
+  return index, changed, alone
 end
 
--- Gives the lease to a worker and answers with all it needs to go on.
-local function take(worker, mark, ttl)
+-- Gives the lease to a worker and answers with all it needs to go on. `changed` are other fields of the session's meta
+-- to be set with it, `inputs` those that are pending if they are known.
+local function take(worker, mark, ttl, changed, inputs)
   local m = redis.call('HMGET', M, 'user', 'agent', 'lease', 'previous', 'seq', 'mark', 'floor', 'floor_mark',
     'log_bytes', 'run', 'attempt', 'deaths', 'live', 'owner', 'profile')
   local deaths = tonumber(m[12] or 0) + (m[13] == '1' and 1 or 0)
-  redis.call('HSET', M, 'owner', worker, 'lease', mark, 'live', '0', 'deaths', deaths)
+  redis.call('HSET', M, 'owner', worker, 'lease', mark, 'live', '0', 'deaths', deaths, unpack(changed or {}))
   local time = now()
-  redis.call('ZADD', W, 'GT', time + ttl, worker)
+  -- one that renews its lease in this partition has most of it left
+  if tonumber(redis.call('ZSCORE', W, worker) or 0) < time + 0.75 * ttl then
+    redis.call('ZADD', W, 'GT', time + ttl, worker)
+  end
   redis.call('ZADD', DUE, time + ttl, S)
   local previous = m[3]
   if not previous or previous == '' then previous = m[4] or '' end
@@ -87,23 +93,25 @@ local function take(worker, mark, ttl)
   local asks, steps = {}, {}
   if run ~= '' then asks, steps = redis.call('HGETALL', key('q')), redis.call('HGETALL', key('k')) end
   return { m[1], m[2], previous, m[5], m[6], m[7], m[8], m[9], run, m[11] or 0, deaths,
-    pending(), redis.call('HGETALL', key('u')), asks, steps, time,
-    m[14] and m[14] ~= '' and '1' or '0', m[15] or '' }
+    inputs or pending(), redis.call('HGETALL', key('u')), asks, steps, time,
+    m[14] or '', m[15] or '' }
 end
 
 -- Has somebody look at the inbox: the living owner, or else this worker as the new one, or else the next that scans.
--- Answers with the owner's name, '' for none, and if it is new with all it needs to go on.
-local function rouse(owner, worker, mark, ttl)
+-- Answers with the owner's name, '' for none, and if it is new with all it needs to go on. The rest is `put`'s.
+local function rouse(owner, worker, mark, ttl, changed, alone)
   -- this worker knows its own runner, however late it renews
   if owner ~= '' and (owner == worker or not dead(owner, '')) then
+    redis.call('HSET', M, unpack(changed))
     if owner ~= worker then tell(owner, 'w ' .. S) end
     return owner
   end
   if worker == '' then
+    redis.call('HSET', M, unpack(changed))
     redis.call('ZADD', DUE, now(), S)
     return ''
   end
-  return worker, take(worker, mark, tonumber(ttl))
+  return worker, take(worker, mark, tonumber(ttl), changed, alone)
 end
 
 -- The Redis expiry is only a backstop, a day behind the session's own; moved at most once an hour.

@@ -36,7 +36,7 @@ if not record and redis.call('HINCRBY', D, '#idem', 1) > tonumber(most) then
   for i = 1, #records - left do redis.call('HDEL', D, records[i][1]) end
   redis.call('HSET', D, '#idem', left + 1)
 end
-local index = put(m, kind, body, turn, message)
+local index, changed, alone = put(m, kind, body, turn, message)
 local id = turn ~= '' and turn or message
 redis.call('HSET', D, field, now() + lifetime .. ' ' .. sum .. ' ' .. index .. ' ' .. id)
-return { 'ok', index, id, rouse(owner, worker, mark, ttl) }
+return { 'ok', index, id, rouse(owner, worker, mark, ttl, changed, alone) }

@@ -23,14 +23,24 @@ if seq > head then return differs('ahead') end
 if seq < floor then return differs('trimmed') end
 if seq == floor and mark ~= m[6] then return differs('diverged') end
 local entries, size = answer[8], 0
--- the first entry holds the position itself, unless the position is the floor
-for i, entry in ipairs(redis.call('XRANGE', key('e'), math.max(seq, 1) .. '-0', '+', 'COUNT', most + 1)) do
-  local last, fields = tonumber(string.match(entry[1], '^%d+')), entry[2]
-  if i == 1 and seq > floor and fields[4] ~= mark then return differs('diverged') end
-  if last > seq then
-    size = size + #fields[6]
-    if #entries > 0 and (size > tonumber(most_bytes) or #entries == tonumber(most)) then break end
-    entries[#entries + 1] = { fields[2], last, fields[4], fields[6] }
-  end
+most, most_bytes = tonumber(most), tonumber(most_bytes)
+local function add(last, fields)
+  size = size + #fields[6]
+  if #entries > 0 and (size > most_bytes or #entries == most) then return false end
+  entries[#entries + 1] = { fields[2], last, fields[4], fields[6] }
+  return true
 end
+-- the first entry holds the position itself, unless the position is the floor; a few at a time are looked at, for
+-- they may be large
+local from, i = math.max(seq, 1) .. '-0', 0
+repeat
+  local part = redis.call('XRANGE', key('e'), from, '+', 'COUNT', 16)
+  for _, entry in ipairs(part) do
+    local last, fields = tonumber(string.match(entry[1], '^%d+')), entry[2]
+    i = i + 1
+    if i == 1 and seq > floor and fields[4] ~= mark then return differs('diverged') end
+    if last > seq and not add(last, fields) then return answer end
+    from = '(' .. entry[1]
+  end
+until #part < 16
 return answer

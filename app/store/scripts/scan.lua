@@ -9,8 +9,8 @@ local time = now()
 local known = {}
 for i = 4, #ARGV do known[ARGV[i]] = true end
 local sessions, workers = {}, {}
--- a death makes every session of that worker due, whatever its time
-local till = #ARGV > 3 and '+inf' or time
+-- a death makes every session of that worker due; one that is owned waits for no longer than a lease
+local till = #ARGV > 3 and time + ttl or time
 for _, session in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', till, 'WITHSCORES')) do
   sessions[#sessions + 1] = session
 end
@@ -26,7 +26,7 @@ for i = 1, #sessions, 2 do
   elseif at <= time then
     -- its owner lives: look again when its lease might be over; and this worker whether it runs it indeed, for a
     -- store that lost a tail may hold it for ours when we had given it up
-    redis.call('ZADD', due, time + ttl, session)
+    redis.call('ZADD', due, owner == worker and time + ttl or redis.call('ZSCORE', W, owner), session)
     if owner == worker then found[#found + 1] = session end
   end
 end

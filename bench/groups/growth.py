@@ -1,0 +1,30 @@
+"""Growth: what round trips of 50 busy sessions cost while more and more idle ones are held."""
+
+from __future__ import annotations
+
+from bench.groups.group import Figures, Group, Options, micros, running
+from bench.groups.roundtrips import TEXT
+
+HELD = (100, 1_000, 10_000)
+
+BUSY = 50
+
+
+def measure(peer: str, options: Options) -> Figures:
+    """In one process: every idle session had a turn before, and 50 others are busy."""
+    with running(peer) as (started, load):
+        held = 0
+        for sessions in options.sessions or HELD:
+            load.ask("open", count=sessions - held)
+            load.ask("each", text=TEXT)
+            held = sessions
+            found = load.ask("turns", text=TEXT, clients=BUSY, seconds=options.seconds, watch=started.watch)
+            load.ask("settle")
+            turns, of = found["turns_s"], f"held {sessions:,}"
+            yield f"round trips/s, {of}", turns
+            yield f"latency p99 ms, {of}", found["latency_p99"]
+            yield f"worker µs a turn, {of}", micros(found, "worker", turns)
+            yield f"store µs a turn, {of}", micros(found, "store", turns)
+
+
+GROUP = Group("growth", "50 busy sessions among idle ones", ("floor", "parley", "parley fast"), measure)

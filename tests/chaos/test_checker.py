@@ -1,0 +1,51 @@
+"""Good histories pass, and what is planted in one is reported, by the one rule that is there for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.chaos import story
+from tests.chaos.checker import RULES, check, report
+from tests.chaos.journal import Journal, Received
+from tests.chaos.plants import Plant, end, inputs, log, retold, things, turns, without
+from tests.chaos.rules.turns import HARMLESS
+from tests.chaos.schedule import KINDS
+
+PLANTS = [
+    planted
+    for module in (log, turns, things, inputs, end)
+    for planted in vars(module).values()
+    if isinstance(planted, Plant)
+]
+
+
+@pytest.mark.parametrize("tell", [story.good, story.lossy])
+def test_a_good_history_passes(tell: Callable[[], Journal]) -> None:
+    assert not check(tell()), report(check(tell()))
+
+
+@pytest.mark.parametrize("planted", PLANTS, ids=lambda planted: planted.what)
+def test_a_planted_fault_is_reported_by_its_rule_alone(planted: Plant) -> None:
+    assert {violation.rule for violation in check(planted.planted())} == {planted.rule}
+
+
+def test_no_rule_is_without_a_plant() -> None:
+    assert {planted.rule for planted in PLANTS} == RULES.keys()
+
+
+def test_what_no_rule_is_ready_for_is_reported() -> None:
+    journal = retold(story.good(), lambda frame: frame | {"events": [{"type": "RUN_STARTED"}, {"no": "event"}]})
+    assert any("cannot be read" in violation.words for violation in check(journal))
+
+
+def test_harmless_faults_are_among_those_there_are() -> None:
+    assert set(HARMLESS) < KINDS.keys()
+
+
+def test_any_frame_that_is_missed_is_reported() -> None:
+    journal = story.good()
+    for record in journal.records:
+        if isinstance(record, Received) and record.frame["type"] == "events":
+            assert check(without(journal, lambda it, missed=record: it is missed)), record  # type: ignore[misc]
