@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from app import logs
-from app.errors import StoreError
+from app.errors import Regressed, StoreError
 from app.metrics import HANDOVERS, LEASES_LOST
 from app.protocol.codec import input_from
 from app.protocol.inputs import ActionInput, AnswerInput
@@ -82,6 +82,7 @@ class Runner:
         self._unfinished = claim.run
         self._turn: Turn | None = None
         self._doing = ""
+        self._todo: Input | None = None
         self._reading: asyncio.Task[None] | None = None
         self._unread = False
         self._news = asyncio.Event()
@@ -119,8 +120,13 @@ class Runner:
             self._emitter.hold()  # what the cancelled handler still says is for nobody
 
     def fence(self, failure: StoreError) -> None:
-        """Stop writing: this session has another owner."""
+        """Stop writing: this session has another owner, or the store lost what we go by."""
         self._emitter.drop(failure)
+
+    @property
+    def written(self) -> int:
+        """The last position that the store is known to have had."""
+        return self._emitter.head.seq
 
     # ---- the inbox
 
@@ -128,11 +134,22 @@ class Runner:
         try:
             while self._unread:
                 self._unread = False
-                self._take(await self._store.inbox(self.claim.session))
+                inputs = await self._store.inbox(self.claim.session)
+                self._compare(inputs)
+                self._take(inputs)
         except StoreError as error:
             log.warning("inbox_not_read", session=self.claim.session, reason=str(error))
         finally:
             self._reading = None
+
+    def _compare(self, inputs: list[Input]) -> None:
+        """See that what we work on is in the inbox: a store that lost its tail gives the same index out again."""
+        kept = {new.index: new.turn for new in inputs}
+        ours = {each.index: each.turn for each in self._queue} | dict.fromkeys(self._controls, "")
+        if self._todo is not None:
+            ours[self._todo.index] = self._todo.turn
+        if any(kept.get(index) != turn for index, turn in ours.items()):
+            self.fence(Regressed(self.claim.session))
 
     def _take(self, inputs: list[Input]) -> None:
         self._news.set()
@@ -232,6 +249,7 @@ class Runner:
 
     async def _do(self, todo: Input) -> None:
         self._doing = todo.kind
+        self._todo = todo
         again = self._unfinished == todo.turn
         hook = self._agent.hook(_hook_name(todo))
         outcome = self._verdicts.pop(todo.turn, None)
@@ -253,7 +271,7 @@ class Runner:
 
     async def _finish(self, todo: Input, changes: dict[str, bytes | None]) -> None:
         """The last event, the inbox and the state, all in one."""
-        self._turn = None
+        self._turn = self._todo = None
         self._doing = ""
         self._unfinished = ""
         # a turn that was not run again has taken no answers; they are to no purpose now

@@ -152,9 +152,9 @@ class Supervisor:
             self._spawn(self._take_again(session), f"take {session}")
 
     def look(self) -> None:
-        """Have every runner look at its inbox, and stop those whose lease is another's.
+        """Have every runner look at its inbox, and stop those whose lease is another's or whose log lost its tail.
 
-        One that waits for an answer would notice neither by itself.
+        One that waits for an answer would notice none of that by itself.
         """
         self._wake_all(self._runners)
         for runner in self._runners.values():
@@ -163,8 +163,14 @@ class Supervisor:
     # ---- inside
 
     async def _check(self, runner: Runner) -> None:
-        if not (runner.released or await self._store.holds(runner.claim)):
+        written = runner.written
+        standing = await self._store.standing(runner.claim)
+        if runner.released:
+            return
+        if standing is None:
             runner.fence(Fenced(runner.claim.session))
+        elif standing < written:
+            runner.fence(Regressed(runner.claim.session))
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         # not by the loop's factory: it looks after the tasks that handlers make, and a push may be one's doing

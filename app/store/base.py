@@ -316,8 +316,8 @@ class Leases(Inbox, Protocol):
     async def unheard(self, workers: Sequence[str]) -> set[str]:
         """Those of these workers whose channel nobody hears."""
 
-    async def holds(self, claim: Claim) -> bool:
-        """Whether a session's lease is still this one."""
+    async def standing(self, claim: Claim) -> int | None:
+        """The last position of a session's log if its lease is still this one, else None."""
 
     async def repair(self) -> None:
         """Have this worker's listeners look again after every new subscription. Never returns."""

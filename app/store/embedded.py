@@ -147,6 +147,8 @@ class EmbeddedValkey:
             "dir": str(self._dir),
             "pidfile": str(self._dir / "valkey.pid"),
             "appendonly": "yes",
+            # a busy worker writes 20 MB a second: from the usual 64 MB on, all would wait for a rewrite every 3 s
+            "auto-aof-rewrite-min-size": "256mb",
             "save": "",
             "maxmemory-policy": "noeviction",
             "loglevel": "notice",

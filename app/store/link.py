@@ -91,6 +91,8 @@ class Link(asyncio.Protocol):
         """From now on the connection is this link's."""
         self._transport = connection._writer.transport  # type: ignore[union-attr,assignment]  # noqa: SLF001  # no public way to it
         self._transport.set_protocol(self)
+        if self._transport.is_closing():  # and the one that had it before was told
+            self.drop(ConnectionResetError("the store closed the connection"))
 
     @property
     def has_room(self) -> bool:

@@ -161,10 +161,10 @@ class OwnerCalls:
             if await self._batcher.command("HGET", meta, "floor", within=PATIENCE) == floor:
                 return Snapshot(Position(int(floor), mark.decode()), data or b"")
 
-    async def holds(self, claim: Claim) -> bool:
-        """Whether a session's lease is still this one."""
-        lease = await self._batcher.command("HGET", keys.meta(claim.session), "lease")
-        return bool(lease == claim.mark.encode())
+    async def standing(self, claim: Claim) -> int | None:
+        """The last position of a session's log if its lease is still this one; see `Leases.standing`."""
+        lease, seq = await self._batcher.command("HMGET", keys.meta(claim.session), "lease", "seq")
+        return int(seq) if lease == claim.mark.encode() else None
 
     async def _run(self, name: str, session: str, args: Sequence[Argument], within: float | None = None) -> list[Any]:
         reply: list[Any] = await self._batcher.run(self._scripts[name], (keys.meta(session),), args, within=within)

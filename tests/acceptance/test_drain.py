@@ -18,7 +18,7 @@ def answer(pieces: int) -> str:
 
 
 async def test_idle_clients_leave_at_once_and_the_others_after_their_turns(
-    server: StartServer, valkey: ValkeyProcess
+    valkey: ValkeyProcess, server: StartServer
 ) -> None:
     one, other = (server({"stream": STREAM}, env={"REDIS_URL": valkey.url}) for _ in range(2))
     idle, busy, late = [await WireClient.connect(one.ws_url) for _ in range(3)]
@@ -53,7 +53,7 @@ async def test_idle_clients_leave_at_once_and_the_others_after_their_turns(
     await again.close()
 
 
-async def test_a_turn_that_outlasts_the_drain_goes_on_elsewhere(server: StartServer, valkey: ValkeyProcess) -> None:
+async def test_a_turn_that_outlasts_the_drain_goes_on_elsewhere(valkey: ValkeyProcess, server: StartServer) -> None:
     env = {"REDIS_URL": valkey.url, "PARLEY_DRAIN_TIMEOUT": "0.5", "PARLEY_TURN_MAX_ATTEMPTS": "1"}
     one, other = (server({"stream": STREAM}, env=env) for _ in range(2))
     client = await WireClient.connect(one.ws_url)

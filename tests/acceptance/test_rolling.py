@@ -36,9 +36,10 @@ def words() -> str:
     return str(random.randrange(30))
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 async def test_restarts_one_after_the_other_under_load(
-    server: StartServer, valkey: ValkeyProcess, capsys: pytest.CaptureFixture[str]
+    valkey: ValkeyProcess, server: StartServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     env = {"REDIS_URL": valkey.url}
     servers = [server({"stream": STREAM}, env=env, program=("app",)) for _ in range(3)]

@@ -65,8 +65,9 @@ async def assert_taken_over(sessions: list[Watched]) -> None:
         await session.close()
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
-async def test_killed_among_separate_workers(server: StartServer, valkey: ValkeyProcess, report: Report) -> None:
+async def test_killed_among_separate_workers(valkey: ValkeyProcess, server: StartServer, report: Report) -> None:
     servers = three(server, valkey)
     took: list[float] = []
     for number in range(ROUNDS):
@@ -83,6 +84,7 @@ async def test_killed_among_separate_workers(server: StartServer, valkey: Valkey
     assert measured["p99"] < 2.5, measured
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 async def test_killed_beside_others_of_one_server(server: StartServer, report: Report) -> None:
     one = server({"stream": STREAM}, args=("--workers", "3"), program=("app",))
@@ -99,9 +101,10 @@ async def test_killed_beside_others_of_one_server(server: StartServer, report: R
     assert measured["p99"] < 2.5, measured
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 async def test_one_that_hangs_keeps_its_sessions_no_longer_than_its_lease(
-    server: StartServer, valkey: ValkeyProcess, report: Report
+    valkey: ValkeyProcess, server: StartServer, report: Report
 ) -> None:
     servers = three(server, valkey)
     took: list[float] = []
@@ -123,7 +126,7 @@ def _lost_all(log: Path) -> bool:
 
 
 @pytest.mark.timeout(300)
-async def test_lost_subscriptions_are_no_deaths(server: StartServer, valkey: ValkeyProcess) -> None:
+async def test_lost_subscriptions_are_no_deaths(valkey: ValkeyProcess, server: StartServer) -> None:
     servers = three(server, valkey)
     places = [place_of(each) for each in servers]
     sessions: list[Watched] = []
@@ -143,7 +146,7 @@ async def test_lost_subscriptions_are_no_deaths(server: StartServer, valkey: Val
 
 @pytest.mark.timeout(300)
 async def test_a_store_that_was_away_for_longer_than_a_lease_is_nobodys_death(
-    server: StartServer, valkey: ValkeyProcess
+    valkey: ValkeyProcess, server: StartServer
 ) -> None:
     servers = three(server, valkey)
     places = [place_of(each) for each in servers]

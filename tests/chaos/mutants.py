@@ -184,12 +184,18 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 
-def plant(mutant: Mutant) -> None:
-    """Have `app` imported with the fault in it. Raises: MutantDeadError."""
-    assert "app" not in sys.modules, "too late: app is imported"
+def faulty(mutant: Mutant) -> dict[str, str]:
+    """The files with the fault, by their names in `app/`. Raises: MutantDeadError."""
     texts: dict[str, str] = {}
     for patch in mutant.patches:
         texts[patch.file] = patch.applied(texts.get(patch.file) or (APP / patch.file).read_text())
+    return texts
+
+
+def plant(mutant: Mutant) -> None:
+    """Have `app` imported with the fault in it. Raises: MutantDeadError."""
+    assert "app" not in sys.modules, "too late: app is imported"
+    texts = faulty(mutant)
     sys.meta_path.insert(0, _Finder({file: text for file, text in texts.items() if file.endswith(".py")}))
     owner = importlib.import_module("app.store.owner")
     scripts = {Path(file).stem: text for file, text in texts.items() if file.endswith(".lua")}

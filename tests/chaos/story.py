@@ -92,6 +92,9 @@ def _cancelled(teller: Teller) -> None:
     teller.append("t6", 1, *opening, opened("t6.1.1"), added("t6.1.1", word(given, 0)))
     teller.keep("two", {"type": "cancel", "n": 4, "turn": "t6"})
     teller.append("t6", 1, closed("t6.1.1"), {"type": "RUN_ERROR", "message": "cancelled", "code": "cancelled"})
+    first = {"type": "message", "n": 1, "id": "m-a", "content": Input("stream", "a", 2).content}
+    teller.say("one", first, "duplicate")
+    teller.hear("one", {"type": "ack", "n": 1, "index": 1, "turn": "t1", "duplicate": True, "queued": 0})
     message = {"type": "message", "n": 5, "id": "m-g", "content": given.content}
     teller.say("one", message, "duplicate")
     teller.hear("one", {"type": "ack", "n": 5, "index": 8, "turn": "t6", "duplicate": True, "queued": 0})

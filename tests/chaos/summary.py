@@ -14,13 +14,16 @@ from tests.chaos.journal import Done, Fault, Habit, Hit, Journal, Quiet, Receive
 
 Line = dict[str, Any]
 
+INTENTS = frozenset({"duplicate", "conflict", "skip", "reorder"})
+"""Bad manners that are counted by the frames which were sent: a user may find nothing to be ill-mannered with."""
+
 
 def summary(journal: Journal, violations: list[Violation]) -> Line:
     """A run's figures, as one line of a file of many."""
     received = [each.frame for each in journal.of(Received)]
     faults = journal.of(Fault)
-    habits = [each.name for each in journal.of(Habit)]
-    manners = [f"{each.intent} input" for each in journal.of(Sent) if each.intent in {"duplicate", "conflict", "skip"}]
+    sent = [each.intent for each in journal.of(Sent) if each.intent]
+    habits = [each.name for each in journal.of(Habit) if each.name not in INTENTS]
     takeovers: defaultdict[str, list[float]] = defaultdict(list)
     for fault, seconds in _takeovers(journal):
         takeovers[_name(fault) + (", alone" if journal.run.alone else ", amid others")].append(round(seconds, 3))
@@ -30,7 +33,8 @@ def summary(journal: Journal, violations: list[Violation]) -> Line:
         "acknowledged": sum(frame["type"] == "ack" and not frame["duplicate"] for frame in received),
         "delivered": sum(len(frame["events"]) for frame in received if frame["type"] == "events"),
         "resets": sum(frame["type"] == "reset" for frame in received),
-        "faults": Counter([*map(_name, faults), *habits, *manners]),
+        "faults": Counter(map(_name, faults)),
+        "manners": Counter(sent + habits),
         "takeovers": takeovers,
         "done": round(journal.of(Done)[-1].t - journal.of(Quiet)[-1].t, 3),
         "violations": [f"{violation.rule}: {violation.words}" for violation in violations],
@@ -65,10 +69,11 @@ def load(path: Path) -> list[Line]:
 def report(lines: Iterable[Line]) -> str:
     """Many runs as tables in Markdown."""
     runs = list(lines)
-    faults: Counter[str] = Counter()
+    faults, manners = Counter[str](), Counter[str]()
     times: defaultdict[str, list[float]] = defaultdict(list)
     for run in runs:
         faults.update(run["faults"])
+        manners.update(run["manners"])
         for name, seconds in run["takeovers"].items():
             times[name] += seconds
     lost = sum(run["loses"] for run in runs)
@@ -86,7 +91,11 @@ def report(lines: Iterable[Line]) -> str:
             "",
             "| fault | times |",
             "| --- | --- |",
-            *(f"| {name} | {n} |" for name, n in sorted(faults.items())),
+            *(f"| {name} | {n:,} |" for name, n in sorted(faults.items())),
+            "",
+            "| what a tab did besides | times |",
+            "| --- | --- |",
+            *(f"| {name} | {n:,} |" for name, n in sorted(manners.items())),
             "",
             "| takeover after | turns | p50 | p99 |",
             "| --- | --- | --- | --- |",

@@ -119,7 +119,7 @@ class Teller:
         self._attached.add(tab)
         at: dict[str, Any] = {"session": SESSION, "tab": tab, "link": self._links[tab]}
         self.write(Connect(worker=worker, **at))
-        self.write(Sent(frame={"type": "hello", "client": tab, "session": SESSION, "since": since}, **at))
+        self.write(Sent(frame={"type": "hello", "client": f"client-{tab}", "session": SESSION, "since": since}, **at))
         acked = self.numbers.get(tab, 0)
         known = tab in self.numbers
         self.hear(tab, WELCOME | {"head": self.head, "acked": acked, "known": known})

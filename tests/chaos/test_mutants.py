@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.checker import check, report
-from tests.chaos.mutants import MUTANTS
+from tests.chaos.mutants import MUTANTS, faulty
 from tests.chaos.scenarios import LOSING, SCENARIOS
 from tests.chaos.stage import play
 
@@ -18,6 +18,11 @@ PATIENCE = 5.0
 def test_each_mutant_has_its_scenario() -> None:
     assert SCENARIOS.keys() == MUTANTS.keys()
     assert SCENARIOS.keys() >= LOSING
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_places_of_its_fault_are_there(name: str) -> None:
+    assert faulty(MUTANTS[name])
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

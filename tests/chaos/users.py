@@ -44,6 +44,9 @@ DECLINES = 0.1
 ANSWERS_TWICE = 0.2
 """How often it is answered and answered again."""
 
+FAR = 1_000
+"""How many numbers are skipped: so many that none of them is due by the time a stalled connection passes it on."""
+
 ANSWER_AGAIN = 3.0
 """Seconds after which a user answers an ask again that is still open: a store may have lost the first answer."""
 
@@ -136,7 +139,7 @@ class User:
     # ---- bad manners
 
     def _skip(self) -> None:
-        self._tab.misbehave([Raw({**self._next(), "n": self._tab.row.last + 2}, "skip")])
+        self._tab.misbehave([Raw({**self._next(), "n": self._tab.row.last + FAR}, "skip")])
 
     def _duplicate(self) -> None:
         if self._tab.row.taken:

@@ -17,7 +17,7 @@ from websockets.exceptions import WebSocketException
 from tests.support.wire import Frame, WireClient, assert_gapless, assert_turns_end_once, placed, transcript
 
 PATIENCE = 60.0
-"""Seconds without a frame, or without a connection, after which a client takes its conversation for lost."""
+"""Seconds that a client waits for a frame before it comes again, and that it tries to come before it gives up."""
 
 LOST = (OSError, WebSocketException)
 """How a connection ends, or does not come about."""
@@ -33,6 +33,7 @@ class Talker:
         self._hello: dict[str, object] = {"client": secrets.token_hex(8), "token": token, "agent": "countdown"}
         self._frames: list[Frame] = []
         self._said: list[str] = []
+        self._taken = 0
         self._lost_at: float | None = None
         self.ended = 0
         self.worker = ""
@@ -75,7 +76,7 @@ class Talker:
                 await client.drop()
 
     async def _come(self) -> WireClient:
-        """A connection that has been welcomed, with what is not known to have been taken sent again."""
+        """A connection that has been welcomed."""
         client = await WireClient.connect(self._url)
         client.frames = self._frames  # of all connections, so that none may begin with a gap
         try:
@@ -92,11 +93,12 @@ class Talker:
         if self._lost_at is not None:
             self.away.append(time.monotonic() - self._lost_at)
             self._lost_at = None
-        if self.ended < self.said and welcome["acked"] < self.said:
-            await self._say_last(client)
+        self._taken = welcome["acked"]
         return client
 
     async def _converse(self, client: WireClient, stop: asyncio.Event) -> None:
+        if self._taken < self.said:
+            await self._say_last(client)
         while True:
             while self.ended < self.said:
                 await self._take(client, await client.receive(PATIENCE))

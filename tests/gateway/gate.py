@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from app.store.base import Accepted, Attachment, Batch, Claim, LogEntry, NewInpu
 from app.store.batcher import Argument
 from app.store.redis import RedisStore
 from tests.support.checked import CheckedEndpoint
+from tests.support.serving import Server
 from tests.support.valkey import ValkeyProcess
 from tests.support.wire import Frame, WireClient
 
@@ -59,22 +60,6 @@ class Agents:
 
     async def starters(self, agent: str, user: str) -> list[dict[str, Any]]:
         return [{"label": "Hi", "message": f"I am {user} at {agent}"}]
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-
-    @override
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-    @override
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
 
 
 @dataclass
@@ -202,7 +187,7 @@ async def running_gate(
             app.include_router(health.router)
             http = Http(store=store, authenticator=authenticator, directory=directory, settings=settings)
             app.include_router(http.router)
-            server = _Server(_config(app, settings))
+            server = Server(_config(app, settings))
             serving = asyncio.create_task(server.serve([listener]))
             await server.ready.wait()
             try:

@@ -72,10 +72,17 @@ class Talk:
         self.worker = worker
         self._n = self._seq = 0
         self._grown = asyncio.Event()
+        self._early: list[LogEntry] | None = None
 
     # ---- as a listener
 
     def deliver(self, entry: LogEntry) -> None:
+        if self._early is not None:
+            self._early.append(entry)
+        else:
+            self._take(entry)
+
+    def _take(self, entry: LogEntry) -> None:
         if entry.first > self._seq:  # two workers may both tell of it
             self._seq = entry.last
             self.frames.append(orjson.loads(entry.frame))
@@ -100,8 +107,12 @@ class Talk:
     async def move(self, worker: Worker) -> None:
         """Go on at another worker, with what its log holds after the last frame."""
         self.worker = worker
+        self._early = []
         worker.store.listen(self.session, self)
-        await worker.store.attach(self.session, "ann", CLIENT, START)
+        attached = await worker.store.attach(self.session, "ann", CLIENT, START)
+        early, self._early = self._early, None
+        for entry in [*attached.page.entries, *early]:
+            self._take(entry)
 
     async def say(self, content: str) -> str:
         """Send a message; the id of its turn."""

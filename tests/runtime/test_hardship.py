@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +106,51 @@ async def test_a_turn_that_waits_for_an_answer_ends_where_its_lease_was_lost(
     await talk.answer((await talk.asked(1))["id"], "blue")
     await talk.done(turn)
     assert talk.text(turn, attempt=2).endswith("blue")
+
+
+PAUSING = """
+@cl.on_message
+async def main(message):
+    if message.content == "second":
+        return
+    await cl.Message("before").send()
+    await asyncio.sleep(0.5)
+    await cl.AskUserMessage("colour?", timeout=3600).send()
+"""
+
+
+async def test_a_turn_that_waits_for_an_answer_notices_that_its_ask_is_lost(worker: Start, tmp_path: Path) -> None:
+    with ValkeyProcess(tmp_path / "store") as valkey:
+        made = await worker(PAUSING, url=valkey.url)
+        talk = await Talk.start(made)
+        turn = await talk.say("first")
+        await talk.until(lambda: talk.text(turn) == "before")
+        written = valkey.written()
+        await talk.asked()
+        await asyncio.to_thread(valkey.lose, written)
+        talk._seq = 0
+        talk.frames.clear()
+        await talk.answer((await talk.asked())["id"], "blue")
+        await talk.done(turn)
+        await made.idle()
+
+
+async def test_what_waits_in_line_is_not_taken_for_what_came_in_its_place(worker: Start, tmp_path: Path) -> None:
+    with ValkeyProcess(tmp_path / "store") as valkey:
+        made = await worker(PAUSING, url=valkey.url)
+        talk = await Talk.start(made)
+        await talk.say("first")
+        await talk.asked()
+        written = valkey.written()
+        await talk.say("second")
+        while not made.supervisor._runners[talk.session]._queue:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(valkey.lose, written)
+        talk._n -= 1
+        second = await talk.say("second")
+        await talk.answer((await talk.asked(1))["id"], "blue")
+        await talk.done(second)
+        await made.idle()
 
 
 async def test_a_worker_whose_lease_ran_out_goes_on_if_nobody_took_it(worker: Start) -> None:

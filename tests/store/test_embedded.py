@@ -38,6 +38,7 @@ def test_it_is_configured_to_keep_what_it_acknowledged(data: Path) -> None:
             "port": "0",
             "appendonly": "yes",
             "appendfsync": "always",
+            "auto-aof-rewrite-min-size": str(256 * 1024 * 1024),
             "save": "",
             "maxmemory-policy": "noeviction",
             "loglevel": "notice",

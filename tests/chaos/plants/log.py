@@ -6,9 +6,16 @@ import json
 from dataclasses import replace
 
 from tests.chaos import story
-from tests.chaos.journal import Entry, Fault, Frame, Journal, Quiet, Received, Record, Stored
+from tests.chaos.journal import Entry, Fault, Frame, Journal, Quiet, Received, Record, Sent, Stored
 from tests.chaos.plants import altered, before, heard, plant, retold, swapped, without
 from tests.chaos.teller import SESSION, began
+
+
+@plant("frames_are_as_documented")
+def a_client_sends_what_it_must_not() -> Journal:
+    return altered(
+        story.good(), Sent, lambda it: it.frame["type"] == "hello", frame=lambda frame: frame | {"client": "short"}
+    )
 
 
 @plant("frames_are_as_documented")

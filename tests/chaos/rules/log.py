@@ -7,18 +7,18 @@ from itertools import groupby
 
 from app.protocol.frames import START, Position
 from tests.chaos.history import History, Tab
-from tests.chaos.journal import Received
+from tests.chaos.journal import Received, Sent
 from tests.chaos.strands import Piece, Strand, shown
 from tests.support.document import assert_documented
 
 
 def frames_are_as_documented(history: History) -> Iterator[str]:
-    """Whatever a tab gets is what the published document says."""
+    """Whatever a tab sends and gets is what the published document says."""
     for tab in history.tabs:
         for record in tab.records:
-            if isinstance(record, Received):
+            if isinstance(record, Sent | Received):
                 try:
-                    assert_documented("toClient", record.frame)
+                    assert_documented("fromClient" if isinstance(record, Sent) else "toClient", record.frame)
                 except AssertionError as error:
                     yield f"tab {tab.name}: {error}"
 

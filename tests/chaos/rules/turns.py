@@ -42,7 +42,7 @@ def attempts_rise(history: History) -> Iterator[str]:
 
 def no_needless_attempt(history: History) -> Iterator[str]:
     """A turn is begun again only if something happened, after it was said, that may cost its worker the lease."""
-    said = {each.turn: each.sent.t for tab in history.tabs for each in tab.said if each.turn}
+    said = _first_said(history)
     for log in history.wholes.values():
         for turn in log.turns:
             again = next((piece for piece in turn.pieces if piece.attempt > 1), None)
@@ -50,6 +50,16 @@ def no_needless_attempt(history: History) -> Iterator[str]:
                 since, until = said.get(turn.id, 0.0), _seen_at(history, log.session, again)
                 if not any(_may_cost(history, fault, since, until) for fault in history.journal.of(Fault)):
                     yield f"{turn.where}: attempt {again.attempt} by {until:.3f}, for no reason"
+
+
+def _first_said(history: History) -> dict[str, float]:
+    """When each turn's input was sent for the first time, acknowledged then or later."""
+    said: dict[str, float] = {}
+    for tab in history.tabs:
+        first: dict[str, float] = {}
+        for each in tab.said:
+            said.setdefault(each.turn, first.setdefault(each.body, each.sent.t))
+    return said
 
 
 def _seen_at(history: History, session: str, piece: Piece) -> float:
