@@ -82,8 +82,8 @@ local function take(worker, mark, ttl, changed, inputs)
   local deaths = tonumber(m[12] or 0) + (m[13] == '1' and 1 or 0)
   redis.call('HSET', M, 'owner', worker, 'lease', mark, 'live', '0', 'deaths', deaths, unpack(changed or {}))
   local time = now()
-  -- one that renews its lease in this partition has most of it left
-  if tonumber(redis.call('ZSCORE', W, worker) or 0) < time + 0.75 * ttl then
+  -- a claim tells of life as a renewal does, no more often than those
+  if tonumber(redis.call('ZSCORE', W, worker) or 0) < time + ttl - 500 then
     redis.call('ZADD', W, 'GT', time + ttl, worker)
   end
   redis.call('ZADD', DUE, time + ttl, S)
