@@ -23,11 +23,11 @@ from rich.table import Table
 from bench import page, results
 from bench.acceptance import judged
 from bench.generator import LoadError
-from bench.groups import calls, growth, memory, roundtrips, storm, streaming, takeover, workers
+from bench.groups import calls, growth, memory, pace, roundtrips, storm, streaming, takeover, workers
 from bench.groups.group import Group, Options
 from bench.machine import ROOT, busy_with_others, load_core
 
-MODULES = (roundtrips, streaming, calls, memory, growth, storm, takeover, workers)
+MODULES = (roundtrips, streaming, pace, calls, memory, growth, storm, takeover, workers)
 
 GROUPS = {module.GROUP.name: module.GROUP for module in MODULES}
 

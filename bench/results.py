@@ -34,7 +34,11 @@ def machine() -> dict[str, str]:
     """What it was measured on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {"cpu": f"{len(models)} of {models[0]}", "python": platform.python_version(), "kernel": platform.release()}
+    return {
+        "cpu": f"{len(models)} cores of {models[0]}",
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+    }
 
 
 def median(values: list[float | None]) -> float | None:
