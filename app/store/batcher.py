@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from app import logs
 from app.errors import StoreUnavailable
-from app.store.link import REPLY_TIMEOUT, Call, Link, PassingError, Script
+from app.store.link import LOADING_SCRIPT, REPLY_TIMEOUT, Call, Link, PassingError, Script
 
 log = logs.get(__name__)
 
@@ -90,9 +90,11 @@ class Batcher:
     def _send(self) -> None:
         """Send what waits, if there is room for it."""
         self._soon = None
-        if self._forgotten:
-            self._load_forgotten()
         link, waiting = self._link, self._waiting
+        if self._forgotten:
+            if link is not None and link.sent:  # what is under way may be forgotten too, and goes first
+                return
+            self._load_forgotten()
         while waiting and link is not None and link.has_room:
             link.send([waiting.popleft() for _ in range(min(len(waiting), MOST_CALLS))])
 
@@ -100,9 +102,9 @@ class Batcher:
         """Have the store load the scripts it did not have, and run what it could not, in its order."""
         calls = []
         for text in {call.script.text for call in self._forgotten if call.script}:
-            load: tuple[Argument, ...] = ("SCRIPT", "LOAD", text)
+            load: tuple[Argument, ...] = (LOADING_SCRIPT, "LOAD", text)
             packed = pack_command(load)  # type: ignore[arg-type]  # its stub knows tuples of one only
-            calls.append(Call("SCRIPT", packed, None, float("inf"), self._loop.create_future()))
+            calls.append(Call(LOADING_SCRIPT, packed, None, float("inf"), self._loop.create_future()))
         self._waiting.extendleft(reversed(calls + self._forgotten))
         self._forgotten.clear()
 
