@@ -4,7 +4,8 @@
 
 In each round every peer has its turn, in fresh processes: its server alone on one core; the load generator, the store
 and this program on the other. Shown are medians over the rounds; in brackets, what Parley has for one of the peer's:
-the median of each round's ratio.
+the median of each round's ratio. What was not measured now is kept from before; `--only ''` only shows and draws it.
+Ends with 1 if something of what was measured does not hold that must.
 """
 
 from __future__ import annotations
@@ -13,21 +14,28 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
 
-from bench import results
+from bench import page, results
+from bench.acceptance import judged
 from bench.generator import LoadError
-from bench.groups import calls, growth, memory, roundtrips, storm, streaming, takeover, workers
+from bench.groups import calls, growth, memory, pace, roundtrips, storm, streaming, takeover, workers
 from bench.groups.group import Group, Options
-from bench.machine import ROOT, load_core
+from bench.machine import ROOT, busy_with_others, load_core
 
-MODULES = (roundtrips, streaming, calls, memory, growth, storm, takeover, workers)
+MODULES = (roundtrips, streaming, pace, calls, memory, growth, storm, takeover, workers)
 
 GROUPS = {module.GROUP.name: module.GROUP for module in MODULES}
 
 RESULTS = ROOT / "bench" / "results" / "latest.json"
+
+
+QUIET = 0.3
+"""Cores at work on other things, beyond which figures are not to be trusted."""
 
 
 def run(group: Group, peers: list[str], options: Options, console: Console) -> results.Measured:
@@ -38,6 +46,8 @@ def run(group: Group, peers: list[str], options: Options, console: Console) -> r
         for number in range(1, options.rounds + 1):
             for peer in peers:
                 progress.update(task, description=f"{group.name}, round {number} of {options.rounds}: {peer}")
+                if (others := busy_with_others()) > QUIET:
+                    console.print(f"[yellow]round {number}, before {peer}: {others:.1f} cores are busy with others")
                 try:
                     for figure, value in group.measure(peer, options):
                         measured[peer].setdefault(figure, []).append(value)
@@ -45,6 +55,26 @@ def run(group: Group, peers: list[str], options: Options, console: Console) -> r
                     console.print(f"[red]{peer}, round {number}: {error}")
                 progress.advance(task)
     return measured
+
+
+def accepted(kept: dict[str, Any], only: list[str], console: Console) -> bool:
+    """Print how the groups that were measured stand to what must hold; answers whether it does."""
+    table = Table("", "measured", "must hold", "goal", "", title="Acceptance", title_justify="left")
+    found = list(judged({name: kept["groups"][name]["measured"] for name in only}))
+    for line, value, verdict in found:
+        table.add_row(line.text, results.number(value), f"{line.bound:g}", f"{line.goal:g}", verdict)
+    if found:
+        console.print(table)
+    return all(verdict != "MISSED" for _, _, verdict in found)
+
+
+def command(group: str, arguments: list[str]) -> str:
+    """The arguments that measure one group in the same way."""
+    for option in ("--only", "--out"):
+        if option in arguments:
+            at = arguments.index(option)
+            arguments = [*arguments[:at], *arguments[at + 2 :]]
+    return " ".join(["--only", group, *arguments])
 
 
 def names(text: str) -> list[str]:
@@ -70,7 +100,11 @@ def main() -> None:
         peers = [peer for peer in group.peers if peer in arguments.peers or not arguments.peers]
         measured = run(group, peers, options, console)
         results.show(group.title, measured, console)
-        results.keep(arguments.out, name, f'make bench ARGS="{" ".join(sys.argv[1:])}"', measured)
+        results.keep(arguments.out, name, f'make bench ARGS="{command(name, sys.argv[1:])}"', measured)
+    kept = results.kept_in(arguments.out)
+    if arguments.out == RESULTS:
+        page.write(kept, {group.name: group.title for group in GROUPS.values()})
+    sys.exit(0 if accepted(kept, arguments.only, console) else 1)
 
 
 if __name__ == "__main__":

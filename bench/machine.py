@@ -33,6 +33,18 @@ def load_core() -> Cores:
     return frozenset({max(os.sched_getaffinity(1))})
 
 
+def busy_with_others(seconds: float = 0.3) -> float:
+    """How many cores are at work, over a while in which nothing of a benchmark is."""
+    before = _idle_seconds()
+    time.sleep(seconds)
+    return max(0.0, (os.cpu_count() or 1) - (_idle_seconds() - before) / seconds)
+
+
+def _idle_seconds() -> float:
+    idle, waiting = Path("/proc/stat").read_text().split(maxsplit=6)[4:6]
+    return (int(idle) + int(waiting)) / os.sysconf("SC_CLK_TCK")
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as sock:

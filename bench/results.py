@@ -15,11 +15,17 @@ Measured = dict[str, dict[str, list[float | None]]]
 """Peer, figure, and its value in each round."""
 
 
+def kept_in(path: Path) -> dict[str, Any]:
+    """What a file has of all groups."""
+    kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"groups": {}}
+    return kept
+
+
 def keep(path: Path, group: str, command: str, measured: Measured) -> None:
     """Put a group's figures into a file, in place of those that it has."""
-    kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    kept = kept_in(path)
     kept["machine"] = machine()
-    kept.setdefault("groups", {})[group] = {"command": command, "measured": measured}
+    kept["groups"][group] = {"command": command, "measured": measured}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(kept, indent=1, ensure_ascii=False, default=float) + "\n")
 
@@ -28,7 +34,11 @@ def machine() -> dict[str, str]:
     """What it was measured on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {"cpu": f"{len(models)} of {models[0]}", "python": platform.python_version(), "kernel": platform.release()}
+    return {
+        "cpu": f"{len(models)} cores of {models[0]}",
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+    }
 
 
 def median(values: list[float | None]) -> float | None:
@@ -44,18 +54,23 @@ def ratio(measured: Measured, figure: str, peer: str, against: str) -> float | N
 
 
 def show(title: str, measured: Measured, console: Console) -> None:
-    """Print medians, a figure a row and a peer a column; in brackets the median ratio to Parley as by default."""
+    """Print a figure a row and a peer a column."""
     table = Table(title=title, title_justify="left")
     table.add_column("median of the rounds")
     for peer in measured:
         table.add_column(peer, justify="right")
-    figures = dict.fromkeys(figure for values in measured.values() for figure in values)
-    for figure in figures:
-        table.add_row(figure, *(_cell(measured, figure, peer) for peer in measured))
+    for figure in figures_of(measured):
+        table.add_row(figure, *(cell(measured, figure, peer) for peer in measured))
     console.print(table)
 
 
-def _cell(measured: Measured, figure: str, peer: str) -> str:
+def figures_of(measured: Measured) -> list[str]:
+    """The names of all figures, in the order in which they were measured."""
+    return list(dict.fromkeys(figure for values in measured.values() for figure in values))
+
+
+def cell(measured: Measured, figure: str, peer: str) -> str:
+    """A median, and in brackets what Parley has for one of it: the median of the rounds' ratios."""
     value = median(measured[peer].get(figure, []))
     if value is None:
         return "-"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from bench.groups.group import Figures, Group, Options, micros, running
 from bench.groups.roundtrips import TEXT
 
@@ -9,17 +11,18 @@ HELD = (100, 1_000, 10_000)
 
 BUSY = 50
 
+SETTLE = 2.0
+"""Seconds after which the idle ones are idle."""
+
 
 def measure(peer: str, options: Options) -> Figures:
-    """In one process: every idle session had a turn before, and 50 others are busy."""
-    with running(peer) as (started, load):
-        held = 0
-        for sessions in options.sessions or HELD:
-            load.ask("open", count=sessions - held)
+    """In fresh processes for each number: every session had a turn before, then 50 of them are busy."""
+    for sessions in options.sessions or HELD:
+        with running(peer) as (started, load):
+            load.ask("open", count=sessions)
             load.ask("each", text=TEXT)
-            held = sessions
+            time.sleep(SETTLE)
             found = load.ask("turns", text=TEXT, clients=BUSY, seconds=options.seconds, watch=started.watch)
-            load.ask("settle")
             turns, of = found["turns_s"], f"held {sessions:,}"
             yield f"round trips/s, {of}", turns
             yield f"latency p99 ms, {of}", found["latency_p99"]

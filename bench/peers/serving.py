@@ -1,4 +1,4 @@
-"""Serves an ASGI application as a worker of Parley is served: by the same uvicorn with the same options."""
+"""Serves an ASGI application as app/server.py does, on uvicorn's own WebSocket protocol."""
 
 from __future__ import annotations
 

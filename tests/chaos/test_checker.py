@@ -8,8 +8,8 @@ import pytest
 
 from tests.chaos import story
 from tests.chaos.checker import RULES, check, report
-from tests.chaos.journal import Journal, Received
-from tests.chaos.plants import Plant, end, inputs, log, retold, things, turns, without
+from tests.chaos.journal import Journal, Received, Stored
+from tests.chaos.plants import Plant, altered, end, inputs, log, retold, things, turns, without
 from tests.chaos.rules.turns import HARMLESS
 from tests.chaos.schedule import KINDS
 
@@ -24,6 +24,18 @@ PLANTS = [
 @pytest.mark.parametrize("tell", [story.good, story.lossy])
 def test_a_good_history_passes(tell: Callable[[], Journal]) -> None:
     assert not check(tell()), report(check(tell()))
+
+
+@pytest.mark.parametrize("tell", [story.good, story.lossy])
+def test_a_good_history_passes_whose_log_was_folded(tell: Callable[[], Journal]) -> None:
+    journal = tell()
+    floor = journal.of(Stored)[0].log[0]
+
+    def folded(meta: dict[str, str]) -> dict[str, str]:
+        return meta | {"floor": str(floor.last), "floor_mark": floor.mark}
+
+    journal = altered(journal, Stored, lambda _: True, log=lambda log: log[1:], meta=folded)
+    assert not check(journal), report(check(journal))
 
 
 @pytest.mark.parametrize("planted", PLANTS, ids=lambda planted: planted.what)

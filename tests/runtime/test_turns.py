@@ -66,15 +66,6 @@ async def test_a_turn_leaves_nothing_to_the_garbage_collector(worker: Start) -> 
         gc.enable()
 
 
-async def test_a_plain_turn_takes_two_store_calls(worker: Start) -> None:
-    made = await worker(ECHO)
-    talk = await Talk.start(made)
-    await talk.ask("warm up")
-    calls = count_scripts(made.store)
-    await talk.ask("hello")
-    assert calls == ["accept", "append"]
-
-
 async def test_turns_of_a_session_keep_their_order(worker: Start) -> None:
     talk = await Talk.start(await worker(STREAM))
     turns = [await talk.say(f"a{i} b{i} c{i}") for i in range(10)]
@@ -333,16 +324,3 @@ async def test_messages_can_be_changed_and_taken_back(worker: Start) -> None:
         ("parley.message_removed", None),
     ]
     assert talk.text(turn) == "onestreamed"
-
-
-def count_scripts(store: object) -> list[str]:
-    """Note the scripts that are run on a session from now on; renewals and scans are the worker's own."""
-    calls: list[str] = []
-    run = store._run  # type: ignore[attr-defined]
-
-    async def counted(name: str, *args: object, **kwargs: object) -> object:
-        calls.append(name)
-        return await run(name, *args, **kwargs)
-
-    store._run = counted  # type: ignore[attr-defined]
-    return calls
