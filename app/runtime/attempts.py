@@ -23,6 +23,7 @@ CANCELLED = Outcome("cancelled", "cancelled")
 INTERRUPTED = Outcome("cancelled", "a newer message came")
 REJECTED = Outcome("rejected", "another message is being answered")
 ENDING = Outcome("cancelled", "the session was ended")
+LOST = Outcome("interrupted", "the store lost what this was an answer to")
 NO_MESSAGE = Outcome("rejected", "there is no such message of yours to edit")
 NO_HANDLER = Outcome("handler_error", "this agent has no handler for this input")
 

@@ -14,7 +14,7 @@ from app.metrics import HANDOVERS, LEASES_LOST
 from app.protocol.codec import input_from
 from app.protocol.inputs import ActionInput, AnswerInput
 from app.protocol.pushes import Push
-from app.runtime.attempts import CANCELLED, ENDING, INTERRUPTED, NO_HANDLER, REJECTED, Attempts, verdict
+from app.runtime.attempts import CANCELLED, ENDING, INTERRUPTED, LOST, NO_HANDLER, REJECTED, Attempts, verdict
 from app.runtime.emitter import Emitter
 from app.runtime.familiar import Familiar
 from app.runtime.registry import Agent, Hook
@@ -27,6 +27,9 @@ log = logs.get(__name__)
 
 HOOKS = {"start": "chat_start", "edit": "message"}
 """The hooks whose names are not those of the inputs they are for."""
+
+LAST = "last."
+"""What the id of `on_chat_end`'s turn begins with: it alone is for no input. Any other has lost its own."""
 
 SPOKEN = frozenset({"message", "edit"})
 """Inputs to which the agent's policy applies: what a user says, and not what a button or a start is."""
@@ -91,8 +94,12 @@ class Runner:
         """Run all there is to run, and give the lease up. Raises: Fenced, Regressed when it was lost before."""
         try:
             self._take(self.claim.inputs)
-            if self._unfinished not in {"", *(queued.turn for queued in self._queue)}:
-                self._ending = True  # a turn without an input is that of `on_chat_end`
+            if self._unfinished.startswith(LAST):
+                self._ending = True
+            elif self._unfinished not in {"", *(queued.turn for queued in self._queue)}:
+                await self._attempts.refuse(self._unfinished, b"", LOST, again=True)
+                self._unfinished = ""
+                await self._commit(Batch(finished=True, done=self._unused()))
             while not self.released:
                 await self._step()
         finally:
@@ -274,13 +281,16 @@ class Runner:
         self._turn = self._todo = None
         self._doing = ""
         self._unfinished = ""
-        # a turn that was not run again has taken no answers; they are to no purpose now
-        unused = [index for index, _ in self._answers]
-        self._answers.clear()
-        batch = Batch(finished=True, done=[todo.index, *unused], state=changes)
+        batch = Batch(finished=True, done=[todo.index, *self._unused()], state=changes)
         batch.release = not (self._queue or self._ending or self._draining)
         batch.unattended = self._rests
         await self._commit(batch)
+
+    def _unused(self) -> list[int]:
+        """Answers to a turn that was not run again: nobody has taken them, and they are to no purpose now."""
+        unused = [index for index, _ in self._answers]
+        self._answers.clear()
+        return unused
 
     async def _commit(self, batch: Batch) -> None:
         """Append, with the controls that have taken effect; go on reading if the store saw more than we did."""
@@ -304,7 +314,7 @@ class Runner:
         hook = self._agent.hooks.get("chat_end")
         if hook is not None:
             again = bool(self._unfinished)
-            turn = self._attempts.turn(self._unfinished or secrets.token_urlsafe(12), b"", again=again)
+            turn = self._attempts.turn(self._unfinished or f"{LAST}{secrets.token_urlsafe(12)}", b"", again=again)
             await self._run_turn(turn, hook, again=again)
         self.released = True
         self._familiar.forget(self.claim.session)

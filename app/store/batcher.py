@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from app import logs
 from app.errors import StoreUnavailable
-from app.store.link import REPLY_TIMEOUT, Call, Link, PassingError, Script
+from app.store.link import LOADING_SCRIPT, REPLY_TIMEOUT, Call, Link, PassingError, Script
 
 log = logs.get(__name__)
 
@@ -42,6 +42,7 @@ class Batcher:
         # those that the store did not know the script of, which go before all that wait
         self._forgotten: list[Call] = []
         self._link: Link | None = None
+        self._stopped = False
         self._soon: asyncio.Handle | None = None
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -52,14 +53,14 @@ class Batcher:
         self._task = asyncio.create_task(self._run(), name="store batcher")
 
     async def stop(self) -> None:
-        """Stop at once. What waits fails with StoreUnavailable."""
+        """Stop at once. What waits, and what comes later, fails with StoreUnavailable."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._connection.disconnect(nowait=True)
+        self._stopped = True
         for call in (*self._forgotten, *self._waiting):
-            if not call.reply.done():
-                call.reply.set_exception(StoreUnavailable("this worker is stopping"))
+            _refuse(call)
         self._forgotten.clear()
         self._waiting.clear()
 
@@ -78,6 +79,9 @@ class Batcher:
         # packed here, so that what cannot be sent fails its own call and no other; by redis-py it takes 40 us more
         packed = pack_command(command)  # type: ignore[arg-type]  # its stub knows tuples of one only
         call = Call(script.name if script else str(command[0]), packed, script, deadline, self._loop.create_future())
+        if self._stopped:  # nobody would ever settle it
+            _refuse(call)
+            return call.reply
         self._waiting.append(call)
         if self._soon is None:
             self._soon = self._loop.call_soon(self._send)
@@ -86,9 +90,11 @@ class Batcher:
     def _send(self) -> None:
         """Send what waits, if there is room for it."""
         self._soon = None
-        if self._forgotten:
-            self._load_forgotten()
         link, waiting = self._link, self._waiting
+        if self._forgotten:
+            if link is not None and link.sent:  # what is under way may be forgotten too, and goes first
+                return
+            self._load_forgotten()
         while waiting and link is not None and link.has_room:
             link.send([waiting.popleft() for _ in range(min(len(waiting), MOST_CALLS))])
 
@@ -96,9 +102,9 @@ class Batcher:
         """Have the store load the scripts it did not have, and run what it could not, in its order."""
         calls = []
         for text in {call.script.text for call in self._forgotten if call.script}:
-            load: tuple[Argument, ...] = ("SCRIPT", "LOAD", text)
+            load: tuple[Argument, ...] = (LOADING_SCRIPT, "LOAD", text)
             packed = pack_command(load)  # type: ignore[arg-type]  # its stub knows tuples of one only
-            calls.append(Call("SCRIPT", packed, None, float("inf"), self._loop.create_future()))
+            calls.append(Call(LOADING_SCRIPT, packed, None, float("inf"), self._loop.create_future()))
         self._waiting.extendleft(reversed(calls + self._forgotten))
         self._forgotten.clear()
 
@@ -143,3 +149,8 @@ class Batcher:
             self._waiting.remove(call)
             if not call.reply.done():
                 call.reply.set_exception(StoreUnavailable("the store does not answer"))
+
+
+def _refuse(call: Call) -> None:
+    if not call.reply.done():
+        call.reply.set_exception(StoreUnavailable("this worker is stopping"))

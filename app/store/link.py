@@ -25,6 +25,9 @@ REPLY_TIMEOUT = 5.0
 PASSING = ("READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "LOADING", "NOREPLICAS", "MISCONF", "BUSY ")
 """How the errors begin of a store that only cannot do it now: it fails over, starts, has lost its disk or replicas."""
 
+LOADING_SCRIPT = "SCRIPT"
+"""The command, and so the name of the call, that gives the store a script it did not have."""
+
 
 class PassingError(Exception):
     """The store cannot do anything just now; nothing ran."""
@@ -145,7 +148,7 @@ class Link(asyncio.Protocol):
                 call.reply.set_result(reply)
             return
         words = str(reply)
-        if words.startswith(PASSING):
+        if words.startswith(PASSING) or call.name == LOADING_SCRIPT:  # or its calls would be forgotten again at once
             raise PassingError(words)  # asked anew after a pause, with all that were behind it
         if words.startswith("NOSCRIPT") and call.script is not None:
             self._forgotten(call)

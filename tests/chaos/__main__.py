@@ -46,7 +46,10 @@ async def _soak(seeds: list[int], until: float, given: argparse.Namespace) -> No
     while seeds and asyncio.get_running_loop().time() < until:
         seed = seeds.pop(0)
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-        line = await _run(seed, folder / f"seed-{seed}")
+        try:
+            line = await _run(seed, folder / f"seed-{seed}")
+        except Exception as error:  # noqa: BLE001  # a run that could not be made is no good run
+            line = summary.failed(seed, error)
         with given.out.open("a") as file:
             file.write(json.dumps(line) + "\n")
         sys.stdout.write(f"seed {seed}: {line['acknowledged']} inputs, {len(line['violations'])} violations\n")

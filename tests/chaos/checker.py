@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 from tests.chaos.history import History
 from tests.chaos.journal import Journal
-from tests.chaos.rules import end, inputs, log, things, turns
+from tests.chaos.rules import end, inputs, log, things, turns, whole
 
 Rule = Callable[[History], Iterator[str]]
 
 RULES: dict[str, Rule] = {
-    rule.__name__: rule for rules in (log.RULES, turns.RULES, things.RULES, inputs.RULES, end.RULES) for rule in rules
+    rule.__name__: rule
+    for rules in (log.RULES, turns.RULES, things.RULES, inputs.RULES, end.RULES, whole.RULES)
+    for rule in rules
 }
 """Every rule by its name; its docstring says what must hold."""
 

@@ -39,13 +39,14 @@ async def resources(cluster: Cluster, when: Literal["before", "after"]) -> list[
 
 
 def _resources(node: Node, when: Literal["before", "after"], channels: int) -> Resources:
+    # before the metrics are asked for: a worker may close the connection for that a little later than we do
+    sockets = sum(map(_is_socket, Path(f"/proc/{node.server.pid}/fd").iterdir()))
     text = httpx.get(f"{node.server.url}/metrics", timeout=5).text
     metrics = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    descriptors = Path(f"/proc/{node.server.pid}/fd").iterdir()
     return Resources(
         when=when,
         worker=node.number,
-        sockets=sum(map(_is_socket, descriptors)),
+        sockets=sockets,
         store=node.store.count(),
         channels=channels,
         tasks=int(float(metrics["parley_tasks"])),

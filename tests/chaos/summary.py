@@ -41,6 +41,13 @@ def summary(journal: Journal, violations: list[Violation]) -> Line:
     }
 
 
+def failed(seed: int, error: Exception) -> Line:
+    """The line of a run that came to no end."""
+    nothing: Line = {"faults": {}, "manners": {}, "takeovers": {}}
+    figures: Line = dict.fromkeys(("acknowledged", "delivered", "resets", "done"), 0)
+    return {"seed": seed, "loses": False, **figures, **nothing, "violations": [f"run failed: {error!r}"]}
+
+
 def _name(fault: Fault) -> str:
     return f"{fault.name} for {fault.seconds:g} s" if fault.name == "worker frozen" else fault.name
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.store.base import Batch
+from app.protocol.codec import pack
+from app.protocol.events import run_started
+from app.store.base import Batch, LogEntry
 from tests.chaos.proxy import FaultProxy
 from tests.runtime.conftest import Start
 from tests.runtime.stage import Talk
@@ -151,6 +153,18 @@ async def test_what_waits_in_line_is_not_taken_for_what_came_in_its_place(worker
         await talk.answer((await talk.asked(1))["id"], "blue")
         await talk.done(second)
         await made.idle()
+
+
+async def test_a_turn_whose_input_the_store_lost_ends_and_the_session_goes_on(worker: Start) -> None:
+    made = await worker("@cl.on_message\nasync def main(message):\n    await cl.Message('fine').send()\n")
+    talk = await Talk.start(made)
+    claim = await made.store.claim(talk.session)
+    assert claim is not None
+    (packed,) = pack(1, claim.mark, "lost", 1, [run_started(talk.session, "lost")])
+    entry = LogEntry(packed.first, packed.last, claim.mark, packed.frame)
+    await made.store.append(claim, 0, Batch(id="batch", entries=[entry], started=("lost", 1)))
+    assert await talk.ask("well") == "fine"
+    assert (await talk.done("lost"))["code"] == "interrupted"
 
 
 async def test_a_worker_whose_lease_ran_out_goes_on_if_nobody_took_it(worker: Start) -> None:

@@ -90,7 +90,9 @@ class ParleyServer:
             connection.close()
 
     def kill_group(self) -> None:
-        """SIGKILL the server and its workers at once. An embedded Valkey has a group of its own and lives."""
+        """SIGKILL the server, if it runs, and its workers. An embedded Valkey has a group of its own and lives."""
+        if self._process is None:
+            return
         with suppress(ProcessLookupError):
             os.killpg(self._group, signal.SIGKILL)
         self._wait_gone()

@@ -46,7 +46,9 @@ def begun_and_left() -> Journal:
 
 @plant("every_turn_ends")
 def lost_and_not_taken_again() -> Journal:
-    return altered(story.lossy(), Received, heard("one", "ack", turn="t2"), text=told(turn="t3"))
+    frame = {"type": "message", "n": 2, "id": "m-b", "content": "stream b 1"}
+    ack = {"type": "ack", "n": 2, "index": 3, "turn": "t3", "duplicate": False, "queued": 0}
+    return before(story.lossy(), Quiet, *exchange(frame, ack))
 
 
 @plant("nothing_after_the_end")

@@ -10,7 +10,7 @@ from app.protocol.frames import START
 from tests.chaos import workload
 from tests.chaos.history import History
 from tests.chaos.journal import Fault
-from tests.chaos.strands import TERMINAL, Piece, Told
+from tests.chaos.strands import TERMINAL, Piece, Strand, Told
 
 HARMLESS = frozenset(
     {
@@ -75,25 +75,30 @@ def _may_cost(history: History, fault: Fault, since: float, until: float) -> boo
 
 
 def every_turn_ends(history: History) -> Iterator[str]:
-    """What was acknowledged as a turn has its end, and so has every turn that began."""
+    """What was acknowledged as a turn has its end, and so has every turn that began.
+
+    Where a store lost a tail, what was acknowledged as a message has been answered, as whichever turn.
+    """
     for session, log in history.wholes.items():
-        over = log.ended
-        if history.loses:  # its end may be what was lost, when the client had seen it and let go of the input
-            over = over.union(*(strand.ended for tab in history.tabs_of[session] for strand in tab.strands))
+        seen = [log, *(strand for tab in history.tabs_of[session] for strand in tab.strands)]
+        over = log.ended.union(*(strand.ended for strand in seen if history.loses))
         for turn in {turn.id for turn in log.turns} - over:
             yield f"{log.where}: turn {turn} began and has no end"
-        for turn in _kept(history, session) - over - {turn.id for turn in log.turns}:
-            yield f"{log.where}: turn {turn} was acknowledged and has no end"
+        if history.loses:
+            yield from _unanswered(history, session, seen)
+        else:
+            for turn in {said.turn for said in history.said_in(session)} - {turn.id for turn in log.turns} - {""}:
+                yield f"{log.where}: turn {turn} was acknowledged and has no end"
 
 
-def _kept(history: History, session: str) -> set[str]:
-    """The turns of this session's inputs; of one that was sent again after a loss the last that it was given."""
-    kept = {}
-    for tab in history.tabs_of[session]:
-        for said in tab.said:
-            if said.turn and not (history.loses and said.sent.intent):
-                kept[tab.name, said.body if history.loses else said.n] = said.turn
-    return set(kept.values())
+def _unanswered(history: History, session: str, seen: list[Strand]) -> Iterator[str]:
+    """Acknowledged messages of which nobody saw the end, and that no `reset` showed as said and done."""
+    answered = {message for strand in seen for turn in strand.turns if turn.end for message in turn.echoes}
+    answered |= {message["id"] for s in seen if s.reset for message in s.reset.frame["snapshot"]["messages"]}
+    for said in history.said_in(session):
+        message = said.sent.frame.get("id")
+        if said.turn and not said.sent.intent and message not in answered:
+            yield f"{session}: {message} was acknowledged as turn {said.turn}, and is not answered"
 
 
 def nothing_after_the_end(history: History) -> Iterator[str]:
