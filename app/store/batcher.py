@@ -67,7 +67,10 @@ class Batcher:
     def run(
         self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, within: float | None = None
     ) -> asyncio.Future[Any]:
-        """Run a script. To await it raises: StoreUnavailable after `within` seconds, StoreFull, StoreError."""
+        """Run a script. To await it raises: StoreFull, StoreError, and StoreUnavailable.
+
+        The last where the connection was lost and not had again `within` seconds after the call.
+        """
         return self._call(("EVALSHA", script.sha, len(keys), *keys, *args), script, within)
 
     def command(self, *command: Argument, within: float | None = None) -> asyncio.Future[Any]:

@@ -64,6 +64,11 @@ async def test_a_push_and_the_page_come_through(deployment: Deployment, http: ht
     await client.close()
 
 
+async def test_what_workers_count_is_not_for_the_public(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/metrics")).status_code == 404
+    assert (await http.get("/")).status_code == 200
+
+
 async def test_pages_of_other_names_are_refused(http: httpx.AsyncClient) -> None:
     own = {"Origin": str(http.base_url)}
     assert (await http.get("/agents", headers=own)).status_code == 200
