@@ -129,7 +129,7 @@ MUTANTS: dict[str, Mutant] = {
             Patch(
                 "store/redis.py",
                 "        return replies.attachment(session, reply)",
-                "        await __import__('asyncio').sleep(2)\n"
+                "        await __import__('asyncio').sleep(1)\n"
                 '        await self._run("listen", session, (self.worker, "1"), within=PATIENCE)\n'
                 "        return replies.attachment(session, reply)",
             ),
