@@ -223,7 +223,7 @@ class Supervisor:
                 return
 
     async def _take(self, session: str, dead: str = "", *, due: bool = False) -> bool:
-        claim = await self._store.claim(session, dead, due=due)
+        claim = await self._store.claim(session, dead, due=due, runs=self.runs)
         if claim is None:
             return False
         log.debug("session_taken", session=session, unfinished=claim.run, deaths=claim.deaths)

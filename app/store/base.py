@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -289,6 +289,10 @@ class Scan(NamedTuple):
     workers: Mapping[str, int]
 
 
+Runs = Callable[[str], bool]
+"""Whether a session is run here."""
+
+
 class Leases(Inbox, Protocol):
     """What a worker needs of the store to hold leases."""
 
@@ -301,10 +305,11 @@ class Leases(Inbox, Protocol):
     def dismiss(self) -> None:
         """Take no more leases."""
 
-    async def claim(self, session: str, dead: str = "", *, due: bool = False) -> Claim | None:
+    async def claim(self, session: str, dead: str = "", *, due: bool = False, runs: Runs = ...) -> Claim | None:
         """Take a session's lease; None if it is not to be had.
 
-        `dead` is a worker known to be dead; `due` asks for the session only if its time has come.
+        `dead` is a worker known to be dead; `due` asks for the session only if its time has come. If the lease is this
+        worker's own, `runs` is asked whether somebody here goes by it; if so, it is not to be had.
         """
 
     async def renew(self, partitions: Sequence[int]) -> None:

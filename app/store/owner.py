@@ -16,7 +16,7 @@ from app.errors import NoSuchSession
 from app.protocol.frames import Position
 from app.settings import Settings
 from app.store import keys, replies
-from app.store.base import Appended, Batch, Claim, Input, Page, Scan, Snapshot
+from app.store.base import Appended, Batch, Claim, Input, Page, Runs, Scan, Snapshot
 from app.store.batcher import Argument, Batcher
 from app.store.file_index import FileIndex
 from app.store.files import FileStore, Run
@@ -51,6 +51,11 @@ def connection_to(url: str) -> AbstractConnection:
     return connection
 
 
+def _nothing(_: str) -> bool:
+    """Nothing is run yet."""
+    return False
+
+
 class OwnerCalls:
     """The calls of a worker that holds leases. `worker` is random per boot, `run` calls what blocks in a thread."""
 
@@ -63,14 +68,19 @@ class OwnerCalls:
         self._batcher = Batcher(connection_to(url))
         self.files = FileStore(settings, FileIndex(self._run, self._batcher, settings, PATIENCE), run)
 
-    async def claim(self, session: str, dead: str = "", *, due: bool = False) -> Claim | None:
+    async def claim(self, session: str, dead: str = "", *, due: bool = False, runs: Runs = _nothing) -> Claim | None:
         """Take a session's lease; see `Leases.claim`."""
-        mark = new_token()
-        args = (self.worker, mark, self._lease_ms, dead, "due" if due else "")
-        reply = await self._batcher.run(self._scripts["claim"], (keys.meta(session),), args)
-        if reply[0] != b"ok":
-            return None
-        return replies.claim(session, mark, reply[1], expired=reply[2] == b"1")
+        mark, idle = new_token(), b""
+        while True:
+            args = (self.worker, mark, self._lease_ms, dead, "due" if due else "", idle)
+            reply = await self._batcher.run(self._scripts["claim"], (keys.meta(session),), args)
+            if reply[0] != b"held":
+                break
+            # calls are answered in order: whoever took this lease for us has heard of it by now
+            if runs(session):
+                return None
+            idle = reply[1]
+        return replies.claim(session, mark, reply[1], expired=reply[2] == b"1") if reply[0] == b"ok" else None
 
     async def inbox(self, session: str) -> list[Input]:
         """The inputs that are not done; see `Inbox.inbox`."""

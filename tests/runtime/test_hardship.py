@@ -313,3 +313,24 @@ async def test_a_handler_that_kills_its_worker_at_once_is_given_up(worker: Start
         dying = await worker(turn_max_attempts=2)
         await talk.move(dying)
     assert (await talk.done(turn))["code"] == "poisoned"
+
+
+async def test_a_claim_on_its_way_is_not_claimed_over(worker: Start) -> None:
+    made = await worker(
+        """
+        calls = []
+
+        @cl.on_message
+        async def main(message):
+            calls.append(message)
+            await asyncio.sleep(0.1)
+            await cl.Message(f"{len(calls)} calls").send()
+        """
+    )
+    talk = await Talk.start(made)
+    saying = asyncio.create_task(talk.say("hello"))
+    await asyncio.sleep(0)  # the call is sent, and takes the lease
+    made.supervisor.wake(talk.session)  # as another worker's word of an input may come before its reply
+    turn = await saying
+    await talk.done(turn)
+    assert talk.text(turn) == "1 calls"
