@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 from tests.chaos import checker, mutants, summary
@@ -49,6 +50,7 @@ async def _soak(seeds: list[int], until: float, given: argparse.Namespace) -> No
         try:
             line = await _run(seed, folder / f"seed-{seed}")
         except Exception as error:  # noqa: BLE001  # a run that could not be made is no good run
+            traceback.print_exception(error)
             line = summary.failed(seed, error)
         with given.out.open("a") as file:
             file.write(json.dumps(line) + "\n")

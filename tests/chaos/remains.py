@@ -74,6 +74,18 @@ async def heads(cluster: Cluster, sessions: Iterable[str]) -> dict[str, Frame]:
     }
 
 
+async def unfinished(cluster: Cluster, sessions: Iterable[str]) -> list[str]:
+    """Those of these sessions in which something is not done, be it a turn that its tabs saw end before it was lost."""
+    names = list(sessions)
+    async with cluster.primary.async_client() as store:
+        direct: Any = store.pipeline(transaction=False)
+        for session in names:
+            direct.hmget(keys.meta(session), "run", "owner")
+            direct.xlen(keys.inputs(session))
+        found = await direct.execute()
+    return [name for name, busy, left in zip(names, found[::2], found[1::2], strict=True) if any(busy) or left]
+
+
 async def stored(cluster: Cluster, sessions: Iterable[str]) -> list[Stored]:
     """What the store has of these sessions."""
     async with cluster.primary.async_client() as store:

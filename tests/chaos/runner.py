@@ -72,7 +72,8 @@ async def _done(cluster: Cluster, company: Company) -> list[str]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + DONE_WITHIN
     while True:
-        waiting = company.waiting(await remains.heads(cluster, company.sessions))
+        unfinished = [f"{session} is not done" for session in await remains.unfinished(cluster, company.sessions)]
+        waiting = company.waiting(await remains.heads(cluster, company.sessions)) + unfinished
         if not waiting or loop.time() > deadline:
             return waiting
         await asyncio.sleep(LOOK_EVERY)
