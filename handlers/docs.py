@@ -38,6 +38,8 @@ STOP_WORDS = frozenset(
 )
 """Words that tell nothing of what a question is about."""
 FENCES = ("```", "~~~")
+GENERATED = re.compile(r"<!-- figures: .*?<!-- end of figures -->", re.DOTALL)
+"""Pages of figures, which name a thing in every line and explain none."""
 NOTHING = 'I found nothing about that in the documentation. I look for words: try others, as in "how do I stop a turn?"'
 MISSING = "The documentation is not here: I look for README.md and docs/ beside the folder of the handlers."
 
@@ -150,7 +152,7 @@ def marked(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
+    return GENERATED.sub("", path.read_text(encoding="utf-8", errors="replace"))
 
 
 # ---- quoting

@@ -18,17 +18,21 @@ from app.settings import Settings
 
 MARKDOWN = "text/markdown; charset=utf-8"
 
+PICTURE = "image/svg+xml"
+
 
 class Manual:
-    """`GET /README.md` and `GET /docs/{page}`: for a browser a page that shows it, else the Markdown itself.
+    """`GET /README.md` and `GET /docs/{page}`: for a browser a page that shows it, else the Markdown itself; pictures.
 
-    Both are for whoever may talk with an agent. The pages of `root` are read once: no path from outside reaches a
+    All are for whoever may talk with an agent. The pages of `root` are read once: no path from outside reaches a
     disk, and there are no routes where there are no pages.
     """
 
     def __init__(self, root: Path, authenticator: Authenticator, settings: Settings) -> None:
         paths = [path for path in (root / "README.md", *sorted(root.glob("docs/*.md"))) if path.is_file()]
         self._pages = {path.relative_to(root).as_posix(): make(path.read_bytes(), MARKDOWN) for path in paths}
+        pictures = root.glob("docs/*.svg") if self._pages else ()
+        self._pictures = {path.relative_to(root).as_posix(): make(path.read_bytes(), PICTURE) for path in pictures}
         self._frame = load()[MANUAL]
         self._authenticator = authenticator
         self._origins = OriginPolicy(settings)
@@ -41,6 +45,8 @@ class Manual:
         if refusal := self._refusal(request):
             return refusal
         name = request.scope["path"].removeprefix(request.scope.get("root_path", "")).removeprefix("/")
+        if picture := self._pictures.get(name):
+            return answer(request, picture)
         page = self._pages.get(name)
         if page is None:
             return PlainTextResponse("there is no such page", 404, HEADERS)

@@ -101,7 +101,7 @@ class Teller:
         self._attached: set[str] = set()
         self._inputs = 0
         self._done: list[str] = []
-        self.write(Run(seed=0, loses=loses, lease=2.0, program=["app"], schedule=[]))
+        self.write(Run(seed=0, loses=loses, lease=2.0, program=["app"], schedule=["worker killed"]))
         self._held("before")
 
     def write(self, record: Record) -> None:

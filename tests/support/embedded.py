@@ -26,8 +26,8 @@ from app.store.embedded import EmbeddedValkey
 # a shell has what it runs in the background ignore Ctrl-C, and so all its children
 signal.signal(signal.SIGINT, signal.default_int_handler)
 valkey = EmbeddedValkey(Path(sys.argv[1]))
-print(valkey.start(), flush=True)
 try:
+    print(valkey.start(), flush=True)
     sys.stdin.read()
 except KeyboardInterrupt:
     print("draining", flush=True)

@@ -36,6 +36,7 @@ KNOWN = {
     "support/test_checked.py",
     "support/test_wire.py",
     "client/test_ending.py",
+    "test_sockets.py",
 }
 """The modules that open or play WebSockets by themselves, or say how."""
 

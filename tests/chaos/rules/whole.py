@@ -1,4 +1,4 @@
-"""Rules about the journal itself: one in which nothing happened breaks no other rule."""
+"""Rules about the journal of a schedule itself: one in which nothing happened breaks no other rule."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tests.chaos.journal import Fault, Over, Received, Resources
 
 
 def something_happened(history: History) -> Iterator[str]:
-    """Inputs were acknowledged, events came, and what was planned to fail did; each fault had its end."""
+    """Inputs were acknowledged, events came, and each fault had its end."""
     journal = history.journal
+    if not journal.run.schedule:
+        return
     kinds = {each.frame["type"] for each in journal.of(Received)}
     if missing := {"welcome", "ack", "events"} - kinds:
         yield f"no tab ever got {', '.join(sorted(missing))}"
-    if journal.run.schedule and not journal.of(Fault):
-        yield "nothing failed"
     over = {each.number for each in journal.of(Over)}
     for fault in journal.of(Fault):
         if fault.number not in over:
@@ -24,6 +24,8 @@ def something_happened(history: History) -> Iterator[str]:
 
 def all_of_it_is_written_down(history: History) -> Iterator[str]:
     """What the store had is there for every session that a tab was in, and what each worker held, before and after."""
+    if not history.journal.run.schedule:
+        return
     for session in {each.session for each in history.journal.of(Received)} - history.stored.keys():
         yield f"{session} is not among what is stored"
     looks = history.journal.of(Resources)
