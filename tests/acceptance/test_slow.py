@@ -14,6 +14,7 @@ import pytest
 
 from tests.acceptance.fleet import figures
 from tests.conftest import StartServer
+from tests.support.process import open_sockets
 from tests.support.server import ParleyServer
 from tests.support.wire import Frame, WireClient, assert_gapless, ends, is_a, placed
 
@@ -54,7 +55,7 @@ class Flooded:
         self.server, self.client, self.talker = server, client, talker
         self._proc = Path(f"/proc/{server.pid}")
         self._before = self._kb("VmRSS")
-        self._sockets = self._open_sockets()
+        self._sockets = open_sockets(server.pid)
         self._trips: list[float] = []
         (self._proc / "clear_refs").write_text("5")  # the high-water mark begins anew
 
@@ -81,17 +82,13 @@ class Flooded:
 
     async def lose_a_socket(self) -> None:
         """Wait until the worker has one socket less."""
-        while self._open_sockets() >= self._sockets:
+        while open_sockets(self.server.pid) >= self._sockets:
             await asyncio.sleep(0.1)
 
     def _kb(self, what: str) -> int:
         found = re.search(rf"{what}:\s+(\d+) kB", (self._proc / "status").read_text())
         assert found
         return int(found[1])
-
-    def _open_sockets(self) -> int:
-        names = [str(fd.readlink()) for fd in (self._proc / "fd").iterdir() if fd.is_symlink()]
-        return sum(name.startswith("socket:") for name in names)
 
 
 @asynccontextmanager

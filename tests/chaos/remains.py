@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Literal
 
 import httpx
@@ -13,6 +12,7 @@ import httpx
 from app.store import keys
 from tests.chaos.cluster import Cluster, Node
 from tests.chaos.journal import Entry, Frame, Hit, Resources, Stored
+from tests.support.process import open_sockets
 
 
 async def hits(cluster: Cluster, node: Node, sessions: Iterable[str]) -> list[Hit]:
@@ -40,7 +40,7 @@ async def resources(cluster: Cluster, when: Literal["before", "after"]) -> list[
 
 def _resources(node: Node, when: Literal["before", "after"], channels: int) -> Resources:
     # before the metrics are asked for: a worker may close the connection for that a little later than we do
-    sockets = sum(map(_is_socket, Path(f"/proc/{node.server.pid}/fd").iterdir()))
+    sockets = open_sockets(node.server.pid)
     text = httpx.get(f"{node.server.url}/metrics", timeout=5).text
     metrics = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     return Resources(
@@ -52,13 +52,6 @@ def _resources(node: Node, when: Literal["before", "after"], channels: int) -> R
         tasks=int(float(metrics["parley_tasks"])),
         sessions=int(float(metrics["parley_sessions_running"])),
     )
-
-
-def _is_socket(path: Path) -> bool:
-    try:
-        return str(path.readlink()).startswith("socket:")
-    except FileNotFoundError:  # closed meanwhile
-        return False
 
 
 async def heads(cluster: Cluster, sessions: Iterable[str]) -> dict[str, Frame]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import io
+import os
 import socket
 import time
 import zipfile
@@ -101,7 +102,8 @@ def kept(server: ParleyServer) -> list[Path]:
 
 
 def written(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    """By os.walk, which passes over a folder that is deleted meanwhile; Path.rglob raises."""
+    return [Path(at, name) for at, _, names in os.walk(folder) for name in names]
 
 
 def signed(user: str) -> dict[str, str]:

@@ -47,6 +47,18 @@ def is_running(pid: int) -> bool:
     return _stat(pid)[0] not in {"", "Z", "X"}
 
 
+def open_sockets(pid: int) -> int:
+    """How many sockets a process holds."""
+    return sum(map(_is_socket, Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def _is_socket(descriptor: Path) -> bool:
+    try:
+        return str(descriptor.readlink()).startswith("socket:")
+    except FileNotFoundError:  # closed meanwhile
+        return False
+
+
 def _processes() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
