@@ -71,8 +71,7 @@ class Attempts:
         fold = await fold_all(self._store, self._claim.session) if again or resume or edit else _NO_FOLD
         edited = editing(edit, fold) if edit else []
         if edited is None:
-            self._emitter.emit(turn.id, turn.attempt, opening(turn))
-            turn.finish(NO_MESSAGE)
+            turn.finish(NO_MESSAGE, opening(turn))
             return
         before = self._resumption(turn, resume, fold) if resume else None
         if again:
@@ -88,19 +87,17 @@ class Attempts:
 
     async def refuse(self, turn_id: str, body: bytes, outcome: Outcome, *, again: bool) -> None:
         """End a turn without calling its handler; what an earlier attempt showed stays."""
-        if not again:
-            self.refuse_first(turn_id, body, outcome)
-            return
-        turn = self._made(turn_id, self._claim.attempt, body, Asks({}), again=False)
-        fold = await fold_all(self._store, self._claim.session)
-        self._emitter.emit(turn.id, turn.attempt, [*fold.closing_events(), *self._restored(fold)])
-        turn.finish(outcome)
+        turn = self._made(turn_id, self._claim.attempt if again else 1, body, Asks({}), again=False)
+        if again:
+            fold = await fold_all(self._store, self._claim.session)
+            turn.finish(outcome, [*fold.closing_events(), *self._restored(fold)])
+        else:
+            turn.finish(outcome, opening(turn))
 
-    def refuse_first(self, turn_id: str, body: bytes, outcome: Outcome) -> None:
-        """Show a turn that was never begun, and its end."""
+    def reject(self, turn_id: str, body: bytes, outcome: Outcome) -> None:
+        """Show a turn that is not to be begun, and its end, beside the one that runs. It is the caller's to settle."""
         turn = self._made(turn_id, 1, body, Asks({}), again=False)
-        self._emitter.emit(turn.id, turn.attempt, opening(turn))
-        turn.finish(outcome)
+        self._emitter.emit(turn.id, turn.attempt, [*opening(turn), *turn.ending(outcome)])
 
     def _made(self, turn_id: str, attempt: int, body: bytes, asks: Asks, *, again: bool) -> Turn:
         lease = Lease(

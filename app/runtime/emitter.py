@@ -86,6 +86,7 @@ class Emitter:
         self._log_bytes = claim.log_bytes
         self._lost = lost
         self._segments: list[_Segment] = []
+        self._ending: tuple[str, int, Sequence[Event]] | None = None
         self._bytes = 0
         self._emits = 0
         self._batches = 0
@@ -111,6 +112,13 @@ class Emitter:
         """Enqueue events, of about `size` bytes. Answers whether `room` is to be awaited by whoever can."""
         self._segment(turn, attempt).add(new)
         return self._count(size)
+
+    def end(self, turn: str, attempt: int, last: Sequence[Event]) -> None:
+        """Enqueue the events that end a turn. Only the append that ends it in the store takes them, as its last ones.
+
+        Another that was asked for before may still wait, and would tell of an end that is not one yet.
+        """
+        self._ending = turn, attempt, last
 
     def start(self, turn: str, attempt: int, new: Sequence[Event]) -> None:
         """Enqueue the events that begin an attempt; the store takes note of it with their append.
@@ -259,6 +267,10 @@ class Emitter:
         return bool(self._segments) and not self._held and self.failure is None
 
     async def _append(self, batch: Batch) -> bool:
+        if batch.finished and self._ending is not None:
+            turn, attempt, last = self._ending
+            self._segment(turn, attempt).add(last)
+            self._ending = None
         segments, self._segments = self._segments, []
         self._bytes = 0
         self._batches += 1

@@ -225,7 +225,7 @@ class Runner:
                 running.cancel(INTERRUPTED)
         elif earlier or running is not None:
             self._queue.pop()
-            self._attempts.refuse_first(new.turn, new.body, REJECTED)
+            self._attempts.reject(new.turn, new.body, REJECTED)
             self._emitter.settle(new.index)
 
     # ---- turns

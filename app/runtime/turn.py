@@ -199,20 +199,22 @@ class Turn:
     def _time_out(self, seconds: float) -> None:
         self.cancel(Outcome("timeout", f"the turn took longer than {seconds:g} s"))
 
-    def finish(self, outcome: Outcome) -> None:
-        """Close what is open and enqueue the terminal event."""
-        if self._over:
-            return
+    def finish(self, outcome: Outcome, first: Sequence[Event] = ()) -> None:
+        """Have the turn's last append show `first`, close what is open, and end with the terminal event."""
+        if not self._over:
+            self._emitter.end(self.id, self.attempt, [*first, *self.ending(outcome)])
+
+    def ending(self, outcome: Outcome) -> list[Event]:
+        """The turn is over: what closes all that is open in it, and the terminal event."""
         self.asking.close()
         self.steps.close()
         self._over = True
-        last = list(reversed(self._open.values()))
-        if outcome.code:
-            last.append(events.run_error(outcome.message, outcome.code))
-        else:
-            last.append(events.run_finished(self.session.id, self.id))
-        self._emitter.emit(self.id, self.attempt, last)
         TURNS.labels(outcome.code or "finished").inc()
+        if outcome.code:
+            last = events.run_error(outcome.message, outcome.code)
+        else:
+            last = events.run_finished(self.session.id, self.id)
+        return [*reversed(self._open.values()), last]
 
     def forget(self) -> None:
         """End without a terminal event: the turn goes on elsewhere."""
