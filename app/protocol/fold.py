@@ -108,6 +108,10 @@ class Fold:
         ours = [thing for thing in self._open if thing["turn"] in self._turns]
         return [CLOSERS[thing["kind"]](thing["id"]) for thing in reversed(ours)]
 
+    def open_asks(self) -> set[str]:
+        """The ids of the asks that a running turn has open."""
+        return {thing["id"] for thing in self._open if thing["kind"] == "ask" and thing["turn"] in self._turns}
+
     def dump(self) -> bytes:
         """All of it, as JSON for `load`."""
         members = {

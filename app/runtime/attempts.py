@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from app.protocol import events
 from app.protocol.codec import input_from
@@ -75,7 +75,7 @@ class Attempts:
             return
         before = self._resumption(turn, resume, fold) if resume else None
         if again:
-            first = reopening(turn, fold, self._take(answers, turn.asks), self._restored(fold))
+            first = reopening(turn, fold, self._take(answers, turn.asks, fold.open_asks()), self._restored(fold))
         else:
             first = [*opening(turn), *edited]
         turn.begin(first)
@@ -112,11 +112,16 @@ class Attempts:
         steps = self._claim.steps if again else {}
         return Turn(turn_id, attempt, input_from(body) if body else None, lease, asks, steps)
 
-    def _take(self, answers: list[tuple[int, AnswerInput]], asks: Asks) -> dict[str, list[Event]]:
-        """Keep what was answered between two attempts with the append that begins the second; what shows it."""
+    def _take(
+        self, answers: list[tuple[int, AnswerInput]], asks: Asks, open_asks: Container[str]
+    ) -> dict[str, list[Event]]:
+        """Keep what was answered between two attempts with the append that begins the second; what shows it.
+
+        An ask that an attempt in between has taken back is not open any more, and its answer comes too late.
+        """
         shown = {}
         for index, answer in answers:
-            if taken := asks.answered_between(answer):
+            if answer.ask in open_asks and (taken := asks.answered_between(answer)):
                 key, record, shown[answer.ask] = taken
                 self._emitter.note_ask(key, record)
             self._emitter.settle(index)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Literal
 
 import httpx
+from redis import exceptions
 
 from app.store import keys
 from tests.chaos.cluster import Cluster, Node
@@ -18,17 +20,26 @@ from tests.support.process import open_sockets
 async def hits(cluster: Cluster, node: Node, sessions: Iterable[str]) -> list[Hit]:
     """Those of these sessions that a worker owns now."""
     names = list(sessions)
-    async with cluster.primary.async_client() as store:
-        direct: Any = store.pipeline(transaction=False)
-        for session in names:
-            direct.hmget(keys.meta(session), "owner", "run", "attempt", "live")
-        found = await direct.execute()
+    while (found := await _owned(cluster, names)) is None:
+        await asyncio.sleep(0.05)
     worker = node.name()
     return [
         Hit(session, run if live == "1" else "", int(attempt or 0))
         for session, (owner, run, attempt, live) in zip(names, found, strict=True)
         if owner == worker
     ]
+
+
+async def _owned(cluster: Cluster, sessions: list[str]) -> list[list[str]] | None:
+    """Of each session its owner, turn, attempt and whether that runs; None while another fault has the store away."""
+    async with cluster.primary.async_client() as store:
+        direct: Any = store.pipeline(transaction=False)
+        for session in sessions:
+            direct.hmget(keys.meta(session), "owner", "run", "attempt", "live")
+        with suppress(exceptions.ConnectionError):
+            found: list[list[str]] = await direct.execute()
+            return found
+    return None
 
 
 async def resources(cluster: Cluster, when: Literal["before", "after"]) -> list[Resources]:

@@ -145,3 +145,29 @@ async def test_an_open_ask_is_asked_again_and_keeps_its_deadline(worker: Start) 
     await talk.done(turn)
     assert talk.text(turn, attempt=2) == "answered oneand two"
     assert [r["status"] for r in talk.resolved()] == ["answered", "cancelled", "answered"]
+
+
+async def test_an_answer_to_an_ask_that_a_next_attempt_has_taken_back_changes_nothing(worker: Start) -> None:
+    stuck = "async def main(message):\n    await asyncio.sleep(3600 * (cl.context.turn.attempt == 2))"
+    source = ASKS.replace("async def main(message):", stuck)
+    first = await worker(source)
+    talk = await Talk.start(first)
+    turn = await talk.say("x")
+    ask = await talk.asked()
+    await first.die()
+    second = await worker()
+    await talk.move(second)
+    await talk.until(talk.resolved)
+    await second.die()
+    third = await worker()
+    third.store.dismiss()
+    third.supervisor._draining = True  # takes the answer in, and does not take the session up
+    await talk.move(third)
+    await talk.answer(ask["id"], "late")
+    fourth = await worker()
+    await talk.move(fourth)
+    again = await talk.asked(1)
+    await talk.answer(again["id"], "in time")
+    await talk.done(turn)
+    assert talk.text(turn, attempt=3) == "answered in time"
+    assert [r["status"] for r in talk.resolved()] == ["cancelled", "answered"]
