@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol with a short way for what nearly every event of a busy server is: one more frame.
+"""uvicorn's WebSocket protocol with a short way, in and out, for what nearly all of a busy server is: one more text.
 
 The rest, from the handshake to the closing, is uvicorn's. A frame that may wait a moment (`"hold": True` in its
 `websocket.send`, which other servers pass over) goes out with the next one of its connection, in one system call.
@@ -13,13 +13,18 @@ from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # the one in C where there is one
 from websockets.protocol import State
+from websockets.streams import StreamReader
 
 HOLD = 0.005
 """Seconds that a frame waits for another one at most."""
 
 FIN_TEXT = 0x81
 """The first byte of a text message in one frame (RFC 6455, section 5.2)."""
+
+MASKED = 0x80
+"""The bit of the second byte that every frame of a client has."""
 
 
 class Held:
@@ -87,6 +92,19 @@ class LeanProtocol(WebSocketsSansIOProtocol):
         super().__init__(*args, **options)
         self.queue = Events(self.loop)  # type: ignore[assignment]  # as far as it is used
         self._holds: list[bytes] = []
+        self._between_frames = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what the client sent."""
+        text = _text_in(data, self.config.ws_max_size) if self._between_frames and self._reads else None
+        if text is None:
+            super().data_received(data)
+            self._between_frames = _waits_for_a_frame(self.conn)
+            return
+        if not self.queue.empty() and not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+        self.queue.put_nowait({"type": "websocket.receive", "text": text})
 
     async def send(self, message: Any) -> None:
         """Send a frame, or do anything else as uvicorn does. Raises: ClientDisconnected, which is an OSError."""
@@ -106,6 +124,10 @@ class LeanProtocol(WebSocketsSansIOProtocol):
     @property
     def _is_plain(self) -> bool:
         return self.handshake_complete and not self.close_sent and self.writable.is_set()
+
+    @property
+    def _reads(self) -> bool:
+        return self.handshake_complete and not self.close_sent and self.conn.state is State.OPEN
 
     @property
     def _can_send(self) -> bool:
@@ -130,6 +152,33 @@ class LeanProtocol(WebSocketsSansIOProtocol):
         if held is None:
             held = _held[self.loop] = Held(self.loop)
         return held
+
+
+def _waits_for_a_frame(conn: Any) -> bool:
+    """Whether websockets has nothing of the next frame, nor of a message that it would go on with."""
+    at = conn.parser
+    while at.gi_yieldfrom is not None:
+        at = at.gi_yieldfrom
+    return at.gi_code is StreamReader.at_eof.__code__ and conn.current_size is None
+
+
+def _text_in(data: bytes, most: int) -> str | None:
+    """The text, if this is a client's text message in one frame, whole and alone (RFC 6455, section 5.2).
+
+    None otherwise, from 64 KiB or past `most` bytes, and if it is not UTF-8: websockets knows what to do.
+    """
+    if len(data) < 6 or data[0] != FIN_TEXT:  # noqa: PLR2004  # the shortest header with a mask
+        return None
+    size, start = data[1] - MASKED, 2  # less than nothing without a mask
+    if size == 126:  # noqa: PLR2004  # it stands in the next 16 bits
+        size, start = data[2] << 8 | data[3], 4
+    payload = start + 4
+    if len(data) - payload != size or size > most or data[1] == 0xFF:  # noqa: PLR2004  # it stands in 64 bits
+        return None
+    try:
+        return apply_mask(data[payload:], data[start:payload]).decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _header(size: int) -> bytes:
