@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections import Counter as Counts
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 REGISTRY = CollectorRegistry()
@@ -27,6 +30,49 @@ class Tally(Collector):
     def collect(self) -> Iterator[CounterMetricFamily]:
         """What the metrics route shows."""
         yield CounterMetricFamily(*self._shown_as, value=self.count)
+
+
+class Tallies(Collector):
+    """The same for each value of one label."""
+
+    def __init__(self, name: str, documentation: str, label: str, registry: CollectorRegistry) -> None:
+        self.counts: Counts[str] = Counts()
+        self._shown_as = (name, documentation)
+        self._label = label
+        registry.register(self)
+
+    def inc(self, value: str) -> None:
+        """Count one more of this value."""
+        self.counts[value] += 1
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """What the metrics route shows."""
+        family = CounterMetricFamily(*self._shown_as, labels=[self._label])
+        for value, count in self.counts.items():
+            family.add_metric([value], count)
+        yield family
+
+
+class Spread(Collector):
+    """A histogram of the same kind. `bounds` are the buckets' upper ends, included, in ascending order."""
+
+    def __init__(self, name: str, documentation: str, bounds: Sequence[float], registry: CollectorRegistry) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+        self._shown_as = (name, documentation)
+        registry.register(self)
+
+    def observe(self, value: float) -> None:
+        """Count a value in its bucket."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """What the metrics route shows."""
+        names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
+        buckets = list(zip(names, accumulate(self._counts), strict=True))
+        yield HistogramMetricFamily(*self._shown_as, buckets=buckets, sum_value=self._sum)
 
 
 # ---- executor
@@ -82,13 +128,10 @@ RESETS = Counter(
 
 SESSIONS_RUNNING = Gauge("parley_sessions_running", "Sessions whose lease this worker holds", registry=REGISTRY)
 BACKGROUND_TASKS = Gauge("parley_background_tasks", "Tasks that handlers started and that still run", registry=REGISTRY)
-TURNS = Counter(
-    "parley_turns",
-    "Turns that ended here, by the code of their last event; `finished` if well",
-    ["code"],
-    registry=REGISTRY,
+TURNS = Tallies(
+    "parley_turns", "Turns that ended here, by the code of their last event; `finished` if well", "code", REGISTRY
 )
-TURN_SECONDS = Histogram("parley_turn_seconds", "How long handlers took", buckets=_DURATIONS, registry=REGISTRY)
+TURN_SECONDS = Spread("parley_turn_seconds", "How long handlers took", _DURATIONS, REGISTRY)
 LEASES_LOST = Counter("parley_leases_lost", "Leases that were gone at a write", ["reason"], registry=REGISTRY)
 TAKEOVERS = Counter("parley_takeovers", "Sessions that were taken from a dead worker", registry=REGISTRY)
 HANDOVERS = Counter("parley_handovers", "Sessions that a drain gave away with work in them", registry=REGISTRY)

@@ -94,12 +94,12 @@ class Message:
             await self._close(turn)
         elif self._shown:
             await self.update()
-        elif self.content:
+        elif content := self.content:
             name = await self._named(turn)
             attached = await self._attachments(turn)
             self._shown = True
-            shown = events.text_message(self.id, self.content, name=name, metadata=self._metadata())
-            await turn.emit([*shown, *attached], size=len(self.content) + _size(attached))
+            shown = events.text_message(self.id, content, name=name, metadata=self._metadata())
+            await turn.emit([*shown, *attached], size=len(content) + _size(attached))
         else:
             await self._start(turn)
         return self

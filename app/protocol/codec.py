@@ -26,6 +26,14 @@ FRAME_DEPTH = 8
 Kept = Durable | Push | Presence
 """Every input that an inbox holds."""
 
+MOST_KNOWN = 1024
+"""Messages that are remembered from their arrival to their turn, if they have at most …"""
+KNOWN_BYTES = 4096
+"""… as many bytes."""
+
+_known: dict[bytes, MessageInput] = {}
+"""By body, oldest first. They hold no objects, whose members an earlier attempt would see in another order."""
+
 
 class Packed(NamedTuple):
     """One `events` frame, ready to be kept and sent."""
@@ -75,7 +83,12 @@ def body_of(frame: Kept) -> bytes:
     """What is kept of an input: canonical JSON without `n`, the same bytes for the same members in any order."""
     members = frame.wire()
     del members["n"]
-    return orjson.dumps(members, default=_plain, option=orjson.OPT_SORT_KEYS)
+    body = orjson.dumps(members, default=_plain, option=orjson.OPT_SORT_KEYS)
+    if len(body) <= KNOWN_BYTES and isinstance(frame, MessageInput) and _is_flat(frame):
+        _known[body] = frame
+        if len(_known) > MOST_KNOWN:
+            del _known[next(iter(_known))]
+    return body
 
 
 def checksum(body: bytes) -> str:
@@ -84,7 +97,13 @@ def checksum(body: bytes) -> str:
 
 
 def input_from(body: bytes) -> Kept:
-    """The input that `body_of` made `body` from; its `n` is 0. Raises: ProtocolError if it is none."""
+    """The input that `body_of` made `body` from; its `n` counts no more. Raises: ProtocolError if it is none.
+
+    A plain message that this process has taken in a moment ago is not parsed again.
+    """
+    known = _known.pop(body, None)
+    if known is not None:
+        return known
     members, _ = _parse(body, MAX_DEPTH)
     frame: Kept = _validate(_model(members, _KEPT, None), members, None)
     return frame
@@ -199,6 +218,10 @@ def _where(kind: str, loc: tuple[int | str, ...]) -> str:
             where += f"[{step}]" if isinstance(step, int) else f".{step}"
             before = step
     return where
+
+
+def _is_flat(message: MessageInput) -> bool:
+    return isinstance(message.content, str) and message.metadata is None
 
 
 def _check_values(frame: Counted) -> None:

@@ -97,7 +97,7 @@ def text_message(
 ) -> list[Event]:
     """A whole message of any length. Raises: ValueError as `text_start` does."""
     start = text_start(message_id, role, name, metadata)
-    deltas = (text_content(message_id, piece) for piece in pieces(content))
+    deltas = [{"type": "TEXT_MESSAGE_CONTENT", "messageId": message_id, "delta": piece} for piece in pieces(content)]
     return [start, *deltas, text_end(message_id)]
 
 

@@ -197,9 +197,10 @@ class Fold:
 
     def _add(self, kind: str, message: Message) -> None:
         """Keep a message, open as `kind` or not; what another one had open under its id is not any more."""
-        for other in MESSAGE_KINDS:
-            if other != kind:
-                self._end(other, message["id"])
+        if self._open:
+            for other in MESSAGE_KINDS:
+                if other != kind:
+                    self._end(other, message["id"])
         if kind:
             self._begin(kind, message["id"])
         self._messages.add(message)

@@ -26,6 +26,9 @@ class Shelf(Generic[K]):
     def __contains__(self, key: K) -> bool:
         return key in self._things
 
+    def __bool__(self) -> bool:
+        return bool(self._things)
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self._things.values())
 
@@ -39,13 +42,21 @@ class Shelf(Generic[K]):
 
     def put(self, key: K, thing: dict[str, Any], got: int | None = None) -> None:
         """Keep `thing`, of `got` JSON bytes: at the end, or in the place of the one that has its key."""
+        got = size(thing) if got is None else got
         self._things[key] = thing
-        self.grown(key, (size(thing) if got is None else got) - self._sizes.setdefault(key, 0))
+        self._bytes += got - self._sizes.get(key, 0)
+        self._sizes[key] = got
+        if self._bytes > self._most_bytes or len(self._things) > self._most:
+            self._make_room_for(key)
 
     def grown(self, key: K, by: int) -> None:
         """The object under `key` has become `by` bytes larger where it stands."""
         self._sizes[key] += by
         self._bytes += by
+        if self._bytes > self._most_bytes:
+            self._make_room_for(key)
+
+    def _make_room_for(self, key: K) -> None:
         while len(self._things) > 1 and (len(self._things) > self._most or self._bytes > self._most_bytes):
             self.drop(self._next_to_go(key))
             self.lost = True

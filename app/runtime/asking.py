@@ -18,13 +18,15 @@ MOST_OPEN = 16
 
 
 class Asking:
-    """What one attempt of a turn asks. `clock` is the store's time in ms."""
+    """What one attempt of a turn asks. `kept` is what an earlier one left, `clock` the store's time in ms."""
 
-    def __init__(self, turn_id: str, attempt: int, emitter: Emitter, asks: Asks, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, turn_id: str, attempt: int, emitter: Emitter, kept: Mapping[str, bytes], clock: Callable[[], int]
+    ) -> None:
         self._turn_id = turn_id
         self._attempt = attempt
         self._emitter = emitter
-        self._asks = asks
+        self.asks = Asks(kept)
         self._clock = clock
         self._keys = Keys()
         self._waiting = 0
@@ -51,10 +53,10 @@ class Asking:
         if self._waiting >= MOST_OPEN:
             raise ValueError(f"{self._waiting} asks of this turn wait for an answer, as many as are allowed")
         key = self._keys.of("key", key) if key else self._keys.of(kind, prompt, options)
-        earlier = self._asks.earlier(key)
+        earlier = self.asks.earlier(key)
         if earlier is not None:
             return earlier
-        expires = self._asks.deadline(key) or self._clock() + int(timeout * 1000)
+        expires = self.asks.deadline(key) or self._clock() + int(timeout * 1000)
         ask = Ask(key, f"{key}.{self._attempt}", kind, expires, is_valid, asyncio.get_running_loop().create_future())
         shown = events.ask(ask.id, kind, prompt, expires_at=expires, options=options, schema=schema)
         self._emit([shown])
@@ -63,7 +65,7 @@ class Asking:
 
     def answer(self, answer: AnswerInput) -> bool:
         """Take a user's answer; answers whether an ask waited for it."""
-        ask = self._asks.find(answer.ask)
+        ask = self.asks.find(answer.ask)
         if ask is None:
             return False
         if answer.cancelled:
@@ -79,12 +81,12 @@ class Asking:
     def close(self) -> None:
         """The turn is ending: what a task of it still asks is cancelled."""
         self._is_over = True
-        for ask in self._asks.waiting():
+        for ask in self.asks.waiting():
             ask.ended.set_result(Resolution("cancelled"))
             self._emit([events.ask_resolved(ask.id, "cancelled")])
 
     async def _resolved(self, ask: Ask) -> Resolution:
-        self._asks.open(ask)
+        self.asks.open(ask)
         self._waiting += 1
         left = max(0, ask.expires - self._clock()) / 1000
         timer = asyncio.get_running_loop().call_later(left, self._expire, ask)
@@ -94,7 +96,7 @@ class Asking:
         finally:
             timer.cancel()
             self._waiting -= 1
-            self._asks.close(ask)
+            self.asks.close(ask)
             if not ask.ended.done():
                 ask.ended.cancel()
                 self._emit([events.ask_resolved(ask.id, "cancelled")])

@@ -28,6 +28,9 @@ NO_MESSAGE = Outcome("rejected", "there is no such message of yours to edit")
 NO_HANDLER = Outcome("handler_error", "this agent has no handler for this input")
 
 
+NOTHING: Mapping[str, bytes] = {}
+"""What an attempt has of those before it that had none."""
+
 _NO_FOLD = Fold()
 """For an attempt that needs nothing of what was before; never fed."""
 
@@ -51,17 +54,25 @@ class Attempts:
         self._store = store
         self._claim = claim
         self._agent = agent
-        self._settings = settings
         self._emitter = emitter
         self._state = state
-        self._session = Session(claim.session, claim.user, claim.agent, claim.profile or None)
         self._loop = loop
         self._claimed_at = loop.time()
+        self._lease = Lease(
+            session=Session(claim.session, claim.user, claim.agent, claim.profile or None),
+            emitter=emitter,
+            state=state,
+            loop=loop,
+            clock=self._now,
+            timeout=settings.turn_timeout,
+            show_errors=settings.show_errors,
+        )
 
     def turn(self, turn_id: str, body: bytes, *, again: bool) -> Turn:
         """The next attempt at a turn; the first one unless `again`."""
         attempt = self._claim.attempt + 1 if again else 1
-        return self._made(turn_id, attempt, body, Asks(self._claim.asks if again else {}), again=again)
+        asks, steps = (self._claim.asks, self._claim.steps) if again else (NOTHING, NOTHING)
+        return Turn(turn_id, attempt, input_from(body) if body else None, self._lease, asks, steps)
 
     async def run(self, turn: Turn, hook: Hook, answers: list[tuple[int, AnswerInput]], *, again: bool) -> None:
         """Run an attempt to its end. `answers` are those that came while none ran; they are taken."""
@@ -75,7 +86,7 @@ class Attempts:
             return
         before = self._resumption(turn, resume, fold) if resume else None
         if again:
-            first = reopening(turn, fold, self._take(answers, turn.asks, fold.open_asks()), self._restored(fold))
+            first = reopening(turn, fold, self._take(answers, turn.asking.asks, fold.open_asks()), self._restored(fold))
         else:
             first = [*opening(turn), *edited]
         turn.begin(first)
@@ -87,7 +98,7 @@ class Attempts:
 
     async def refuse(self, turn_id: str, body: bytes, outcome: Outcome, *, again: bool) -> None:
         """End a turn without calling its handler; what an earlier attempt showed stays."""
-        turn = self._made(turn_id, self._claim.attempt if again else 1, body, Asks({}), again=False)
+        turn = self._made(turn_id, self._claim.attempt if again else 1, body)
         if again:
             fold = await fold_all(self._store, self._claim.session)
             turn.finish(outcome, [*fold.closing_events(), *self._restored(fold)])
@@ -96,21 +107,11 @@ class Attempts:
 
     def reject(self, turn_id: str, body: bytes, outcome: Outcome) -> None:
         """Show a turn that is not to be begun, and its end, beside the one that runs. It is the caller's to settle."""
-        turn = self._made(turn_id, 1, body, Asks({}), again=False)
+        turn = self._made(turn_id, 1, body)
         self._emitter.emit(turn.id, turn.attempt, [*opening(turn), *turn.ending(outcome)])
 
-    def _made(self, turn_id: str, attempt: int, body: bytes, asks: Asks, *, again: bool) -> Turn:
-        lease = Lease(
-            session=self._session,
-            emitter=self._emitter,
-            state=self._state,
-            loop=self._loop,
-            clock=self._now,
-            timeout=self._settings.turn_timeout,
-            show_errors=self._settings.show_errors,
-        )
-        steps = self._claim.steps if again else {}
-        return Turn(turn_id, attempt, input_from(body) if body else None, lease, asks, steps)
+    def _made(self, turn_id: str, attempt: int, body: bytes) -> Turn:
+        return Turn(turn_id, attempt, input_from(body) if body else None, self._lease, NOTHING, NOTHING)
 
     def _take(
         self, answers: list[tuple[int, AnswerInput]], asks: Asks, open_asks: Container[str]
@@ -134,7 +135,7 @@ class Attempts:
         return [] if kept == fold.state else [events.state_snapshot(kept)]
 
     def _resumption(self, turn: Turn, hook: Hook, fold: Fold) -> Before:
-        session = self._session
+        session = turn.session
         thread = {"id": session.id, "agent": session.agent, "user": session.user, **fold.snapshot()}
 
         async def resume() -> None:

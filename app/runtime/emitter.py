@@ -99,8 +99,7 @@ class Emitter:
         self._held = False
         self._one = asyncio.Lock()
         self._commits: set[asyncio.Task[bool]] = set()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._room: asyncio.Event | None = None
         self.failure: StoreError | None = None
 
     @property
@@ -152,7 +151,7 @@ class Emitter:
 
     async def room(self) -> None:
         """Wait while too much waits for the store; else let the loop go round."""
-        if self._room.is_set():
+        if self._room is None:
             await asyncio.sleep(0)
         else:
             await self._room.wait()
@@ -205,7 +204,7 @@ class Emitter:
             self.failure = failure
             self._unschedule()
             self._segments.clear()
-            self._room.set()
+            self._make_room()
             self._lost(failure)
 
     async def close(self) -> None:
@@ -236,9 +235,14 @@ class Emitter:
         if self._pump is None:
             self.hurry()
         if self._bytes > BUFFER_BYTES:
-            self._room.clear()
+            self._room = self._room or asyncio.Event()
             return True
         return self._emits % YIELD_EVERY == 0
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     def _begin(self) -> None:
         self._soon = None
@@ -291,7 +295,7 @@ class Emitter:
             self.drop(error)
             raise
         finally:
-            self._room.set()
+            self._make_room()
         if seq != expected:
             self.head = Position(seq, self._claim.mark)
         self._log_bytes = done.log_bytes

@@ -88,7 +88,7 @@ class Runner:
         self._todo: Input | None = None
         self._reading: asyncio.Task[None] | None = None
         self._unread = False
-        self._news = asyncio.Event()
+        self._news: asyncio.Event | None = None
 
     async def run(self) -> None:
         """Run all there is to run, and give the lease up. Raises: Fenced, Regressed when it was lost before."""
@@ -116,7 +116,7 @@ class Runner:
     def drain(self) -> None:
         """Take no further turn; hand the session over after the running one."""
         self._draining = True
-        self._news.set()
+        self._stir()
 
     async def hand_over(self) -> None:
         """Give the session up at once, its turn unfinished, for another worker to run as its next attempt."""
@@ -158,8 +158,12 @@ class Runner:
         if any(kept.get(index) != turn for index, turn in ours.items()):
             self.fence(Regressed(self.claim.session))
 
+    def _stir(self) -> None:
+        if self._news is not None:
+            self._news.set()
+
     def _take(self, inputs: list[Input]) -> None:
-        self._news.set()
+        self._stir()
         for new in inputs:
             if new.index > self._seen:
                 self._seen = new.index
@@ -247,12 +251,14 @@ class Runner:
 
     async def _hears_of_something(self) -> bool:
         """Rest until there is something new; False if it is time to see whether everybody has left."""
-        self._news.clear()
-        if not (self._controls or self._emitter.failure):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(REST_SECONDS):
-                    await self._news.wait()
-        return self._news.is_set()
+        if self._controls or self._emitter.failure:
+            return False
+        self._news = news = asyncio.Event()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REST_SECONDS):
+                await news.wait()
+        self._news = None
+        return news.is_set()
 
     async def _do(self, todo: Input) -> None:
         self._doing = todo.kind
@@ -323,7 +329,7 @@ class Runner:
     def _lost(self, failure: StoreError) -> None:
         LEASES_LOST.labels(type(failure).__name__.lower()).inc()
         log.warning("lease_lost", session=self.claim.session, reason=type(failure).__name__)
-        self._news.set()
+        self._stir()
         if self._turn is not None:
             self._turn.forget()
 

@@ -17,7 +17,7 @@ from app.protocol.events import Event, RunErrorCode
 from app.protocol.fold import Fold
 from app.runtime.asking import Asking
 from app.runtime.context import current
-from app.runtime.durable import Asks, DurableSteps
+from app.runtime.durable import DurableSteps
 from app.runtime.emitter import Emitter
 from app.runtime.registry import Hook
 from app.runtime.state import SessionState
@@ -69,16 +69,19 @@ class Turn:
     """
 
     def __init__(
-        self, turn_id: str, attempt: int, body: Any, lease: Lease, asks: Asks, steps: Mapping[str, bytes]
+        self, turn_id: str, attempt: int, body: Any, lease: Lease, asks: Mapping[str, bytes], steps: Mapping[str, bytes]
     ) -> None:
         self.id = turn_id
         self.attempt = attempt
         self.body = body
         self.session = lease.session
         self.state = lease.state
-        self.asks = asks
-        self.asking = Asking(turn_id, attempt, lease.emitter, asks, lease.clock)
-        self.steps = DurableSteps(lease.emitter, steps)
+        self._clock = lease.clock
+        self._asks = asks
+        self._steps = steps
+        # most turns ask nothing and have no durable steps
+        self._asking: Asking | None = None
+        self._durable: DurableSteps | None = None
         self._emitter = lease.emitter
         self._loop = lease.loop
         self._timeout = lease.timeout
@@ -93,6 +96,24 @@ class Turn:
         self.abandoned: asyncio.Task[None] | None = None
 
     # ---- for what runs in the turn
+
+    @property
+    def asking(self) -> Asking:
+        """What the turn asks."""
+        if self._asking is None:
+            self._asking = Asking(self.id, self.attempt, self._emitter, self._asks, self._clock)
+            if self._over:
+                self._asking.close()
+        return self._asking
+
+    @property
+    def steps(self) -> DurableSteps:
+        """The turn's durable steps."""
+        if self._durable is None:
+            self._durable = DurableSteps(self._emitter, self._steps)
+            if self._over:
+                self._durable.close()
+        return self._durable
 
     def new_id(self) -> str:
         """An id for a message or another thing that is shown; never used twice, since a turn's own never is."""
@@ -206,10 +227,11 @@ class Turn:
 
     def ending(self, outcome: Outcome) -> list[Event]:
         """The turn is over: what closes all that is open in it, and the terminal event."""
-        self.asking.close()
-        self.steps.close()
+        if self._asking is not None:
+            self._asking.close()
+        self._close_steps()
         self._over = True
-        TURNS.labels(outcome.code or "finished").inc()
+        TURNS.inc(outcome.code or "finished")
         if outcome.code:
             last = events.run_error(outcome.message, outcome.code)
         else:
@@ -219,11 +241,15 @@ class Turn:
     def forget(self) -> None:
         """End without a terminal event: the turn goes on elsewhere."""
         self._over = True
-        self.steps.close()
+        self._close_steps()
         if self._task is not None:
             self._task.cancel()
 
     # ---- inside
+
+    def _close_steps(self) -> None:
+        if self._durable is not None:
+            self._durable.close()
 
     async def _call(self, hook: Hook, before: Before | None) -> None:
         current.set(self)

@@ -152,7 +152,7 @@ async def test_a_drain_does_not_wait_for_a_resting_owner(worker: Start, shared_v
     made = await worker(KEEPER)
     talk = await Talk.start(made)
     await talk.ask("set")
-    while made.supervisor._runners[talk.session]._news.is_set():  # until it rests
+    while made.supervisor._runners[talk.session]._news is None:  # until it rests
         await asyncio.sleep(0.01)
     async with asyncio.timeout(20):
         await made.supervisor.drain(60)

@@ -279,7 +279,8 @@ def test_server_frames_come_back_as_they_were(frame: Wire) -> None:
 def test_a_body_is_the_input_without_its_number(frame: Durable) -> None:
     body = codec.body_of(frame)
     assert "n" not in orjson.loads(body)
-    assert codec.input_from(body) == frame.model_copy(update={"n": 0})
+    for _ in range(2):  # a plain message may be known, and is then parsed the second time
+        assert codec.input_from(body).model_copy(update={"n": 1}) == frame.model_copy(update={"n": 1})
     assert codec.body_of(codec.input_from(body)) == body
 
 
