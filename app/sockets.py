@@ -1,17 +1,19 @@
 """uvicorn's WebSocket protocol with a short way, in and out, for what nearly all of a busy server is: one more text.
 
-The rest, from the handshake to the closing, is uvicorn's. A frame that may wait a moment (`"hold": True` in its
-`websocket.send`, which other servers pass over) goes out with the next one of its connection, in one system call.
+The rest, from the handshake to the closing, is uvicorn's. An application that knows this protocol finds it in its
+scope, as the extension `parley.lane`: what it posts there needs no coroutine, and what it hears there no event. A frame
+that may wait a moment goes out with the next one of its connection, in one system call.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # the one in C where there is one
 from websockets.protocol import State
@@ -23,8 +25,21 @@ HOLD = 0.005
 FIN_TEXT = 0x81
 """The first byte of a text message in one frame (RFC 6455, section 5.2)."""
 
+LANE = "parley.lane"
+"""The extension in the scope."""
+
 MASKED = 0x80
 """The bit of the second byte that every frame of a client has."""
+
+
+class Lane(Protocol):
+    """The short way to and from a socket, as an application sees it."""
+
+    hear: Callable[[str], bool] | None
+    """Takes a text that came, if it can; what it does not take is received as by any other server."""
+
+    def post(self, text: bytes, *, hold: bool = False) -> bool:
+        """Send a text at once, or `hold` it a moment for the next one; answers whether that can be."""
 
 
 class Held:
@@ -93,6 +108,14 @@ class LeanProtocol(WebSocketsSansIOProtocol):
         self.queue = Events(self.loop)  # type: ignore[assignment]  # as far as it is used
         self._holds: list[bytes] = []
         self._between_frames = False
+        self.hear: Callable[[str], bool] | None = None
+
+    def handle_connect(self, event: Any) -> None:
+        """Do as uvicorn does, and tell the application of this protocol."""
+        super().handle_connect(event)
+        if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            extensions: Any = self.scope["extensions"]
+            extensions[LANE] = self
 
     def data_received(self, data: bytes) -> None:
         """Take in what the client sent."""
@@ -100,19 +123,35 @@ class LeanProtocol(WebSocketsSansIOProtocol):
         if text is None:
             super().data_received(data)
             self._between_frames = _waits_for_a_frame(self.conn)
-            return
-        if not self.queue.empty() and not self.read_paused:
-            self.read_paused = True
-            self.transport.pause_reading()
-        self.queue.put_nowait({"type": "websocket.receive", "text": text})
+        elif not self.queue.empty():
+            if not self.read_paused:
+                self.read_paused = True
+                self.transport.pause_reading()
+            self.queue.put_nowait({"type": "websocket.receive", "text": text})
+        elif self.hear is None or not self.hear(text):
+            self.queue.put_nowait({"type": "websocket.receive", "text": text})
 
     async def send(self, message: Any) -> None:
         """Send a frame, or do anything else as uvicorn does. Raises: ClientDisconnected, which is an OSError."""
-        if message["type"] == "websocket.send" and self._is_plain:
-            self._send_text(message["text"].encode(), hold=message.get("hold", False))
-        else:
+        if message["type"] != "websocket.send" or not self.post(message["text"].encode()):
             self.let_go()
             await super().send(message)
+
+    def post(self, text: bytes, *, hold: bool = False) -> bool:
+        """Send a text at once, or within HOLD; a full or closed socket cannot."""
+        if not (self._is_plain and self._can_send):
+            return False
+        frame = _header(len(text)) + text
+        if hold:
+            if not self._holds:
+                self._held_by_loop().add(self)
+            self._holds.append(frame)
+        elif self._holds:
+            self._holds.append(frame)
+            self.let_go()
+        else:
+            self.transport.write(frame)
+        return True
 
     def let_go(self) -> None:
         """Send what is held."""
@@ -132,20 +171,6 @@ class LeanProtocol(WebSocketsSansIOProtocol):
     @property
     def _can_send(self) -> bool:
         return not self.disconnected and self.conn.state is State.OPEN
-
-    def _send_text(self, payload: bytes, *, hold: bool) -> None:
-        if not self._can_send:
-            raise ClientDisconnected
-        frame = _header(len(payload)) + payload
-        if hold:
-            if not self._holds:
-                self._held_by_loop().add(self)
-            self._holds.append(frame)
-        elif self._holds:
-            self._holds.append(frame)
-            self.let_go()
-        else:
-            self.transport.write(frame)
 
     def _held_by_loop(self) -> Held:
         held = _held.get(self.loop)

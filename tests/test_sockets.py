@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from app import tokens
-from app.sockets import LeanProtocol
+from app.sockets import LANE, Lane, LeanProtocol
 from tests.support.serving import serving
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -35,9 +35,15 @@ async def connected(act: Act) -> AsyncIterator[ClientConnection]:
 
     async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         assert scope["type"] == "websocket"
+        lane: Lane = scope["extensions"][LANE]
+
+        async def say(message: dict[str, Any]) -> None:
+            if not (message.pop("hold", False) and lane.post(message["text"].encode(), hold=True)):
+                await send(message)
+
         await receive()
         await send({"type": "websocket.accept"})
-        await act(receive, send)
+        await act(receive, say)
 
     async with serving(app) as port, connect(f"ws://127.0.0.1:{port}", compression=None, max_size=None) as client:
         yield client
@@ -193,14 +199,23 @@ async def test_messages_arrive_as_they_were_however_they_are_cut(protocols: list
     heard: list[Any] = []
     over = asyncio.Event()
 
+    def note(content: Any) -> None:
+        heard.append(content)
+        if len(heard) == len(due):
+            over.set()
+
+    def hear(content: str) -> bool:
+        takes = rng.random() < 0.5
+        if takes:
+            note(content)
+        return takes
+
     async def act(receive: Receive, _: Send) -> None:
-        while len(heard) < len(due):
-            message = await receive()
-            heard.append(message.get("text", message.get("bytes")))
-        over.set()
-        await receive()
+        while (message := await receive())["type"] == "websocket.receive":
+            note(message.get("text", message.get("bytes")))
 
     async with connected(act):
+        protocols[0].hear = hear if seed % 4 else None
         for chunk in chunks:
             protocols[0].data_received(chunk)
             if seed % 3:

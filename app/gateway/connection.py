@@ -19,6 +19,7 @@ from app.gateway.site import Site
 from app.gateway.wall import now
 from app.metrics import CLOSES, FRAMES_IN
 from app.protocol.close import CloseCode
+from app.sockets import Lane
 
 log = logs.get(__name__)
 
@@ -42,25 +43,34 @@ _OURS = frozenset(CloseCode)
 class Connection:
     """A client's socket, from its acceptance to its end. An idle one has no task but the one that runs it.
 
-    Three things go on at once: the task of `run` reads, so that it hears of pongs and of the end, and begins to take
-    what it read; where that has to wait, for the store, a second task goes on with it and with all that is read
-    meanwhile, in order; the outbox writes. Whoever finds that the connection has to end calls `close`, and `run` does
-    the rest.
+    Three things go on at once: the task of `run` reads, so that it hears of the end, and begins to take what it read;
+    where that has to wait, for the store, a second task goes on with it and with all that is read meanwhile, in order;
+    the outbox writes. Where the server has a lane, what comes while nothing is being taken is not read but heard, at
+    once. Whoever finds that the connection has to end calls `close`, and `run` does the rest.
     """
 
     __slots__ = (
-        "_authorization", "_closing", "_expires", "_follower", "_intake", "_loop", "_outbox", "_presence", "_queue",
-        "_queued_bytes", "_rate", "_reader", "_receive", "_room", "_send", "_session", "_site", "_taker", "_timer",
-        "number",
+        "_authorization", "_closing", "_expires", "_follower", "_intake", "_lane", "_loop", "_outbox", "_presence",
+        "_queue", "_queued_bytes", "_rate", "_reader", "_receive", "_room", "_send", "_session", "_site", "_taker",
+        "_timer", "number",
     )  # fmt: skip
 
-    def __init__(self, site: Site, number: int, authorization: str | None, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        site: Site,
+        number: int,
+        authorization: str | None,
+        receive: Receive,
+        send: Send,
+        lane: Lane | None = None,
+    ) -> None:
         self.number = number
+        self._lane = lane
         self._site = site
         self._authorization = authorization
         self._receive = receive
         self._send = send
-        self._outbox = Outbox(send, site.settings.outbox_bytes, site.settings.send_timeout, self._outbox_failed)
+        self._outbox = Outbox(send, site.settings.outbox_bytes, site.settings.send_timeout, self._outbox_failed, lane)
         self._loop = loop = asyncio.get_running_loop()
         rate = site.settings.max_frames_per_second
         self._rate = Bucket(rate * BURST_SECONDS, rate, loop.time())
@@ -83,11 +93,15 @@ class Connection:
         code: int | None = None
         try:
             if self._closing is None:
+                if self._lane is not None:
+                    self._lane.hear = self.hear
                 code = await self._read_to_the_end()
             if self._closing is not None:
                 code = self._closing.code
                 await self._part(self._closing)
         finally:
+            if self._lane is not None:
+                self._lane.hear = None
             self._outbox.close()
             # It is not cancelled: a call that takes a session's lease for this worker has to hear the answer.
             # After the client has left it also takes the last that was read: a message and a closed tab.
@@ -150,21 +164,34 @@ class Connection:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 return message.get("code")
-            FRAMES_IN.inc()
-            if not self._rate.take(self._loop.time()):
-                raise Closing.bye(CloseCode.TOO_MANY_FRAMES, "too_many_frames", int(BURST_SECONDS * 1000))
             text = message.get("text")
-            raw: str | bytes = message["bytes"] if text is None else text
-            if self._queue is None:
-                self._begin_to_take(raw)
-            else:
-                self._queued_bytes += len(raw)
-                self._queue.append(raw)
+            self._take_in(message["bytes"] if text is None else text)
             while self._is_full():
                 self._room = self._loop.create_future()
                 await self._room
         await asyncio.sleep(0)  # what was taken here closed the connection, and here this task hears of it
         return None
+
+    def hear(self, text: str) -> bool:
+        """Take a message past the reader if none before it is being taken; answers whether it was."""
+        if self._queue is not None or self._closing is not None:
+            return False
+        try:
+            self._take_in(text)
+        except Closing as closing:
+            self.close(closing)
+        return True
+
+    def _take_in(self, raw: str | bytes) -> None:
+        """Count a message and begin to take it, or keep it until those before it are taken. Raises: Closing."""
+        FRAMES_IN.inc()
+        if not self._rate.take(self._loop.time()):
+            raise Closing.bye(CloseCode.TOO_MANY_FRAMES, "too_many_frames", int(BURST_SECONDS * 1000))
+        if self._queue is None:
+            self._begin_to_take(raw)
+        else:
+            self._queued_bytes += len(raw)
+            self._queue.append(raw)
 
     def _is_full(self) -> bool:
         if self._queue is None:

@@ -22,6 +22,7 @@ from app.metrics import CONNECTIONS
 from app.protocol.close import CloseCode
 from app.protocol.frames import SUBPROTOCOL
 from app.settings import Settings
+from app.sockets import LANE
 from app.store.base import Gateway
 
 log = logs.get(__name__)
@@ -86,7 +87,8 @@ class Endpoint:
             await send(_acceptance(scope))
         except OSError:
             return
-        connection = Connection(self._site, next(self._numbers), headers.get("authorization"), receive, send)
+        lane = scope["extensions"].get(LANE)
+        connection = Connection(self._site, next(self._numbers), headers.get("authorization"), receive, send, lane)
         if refusal is not None:
             # After it was accepted: a refused handshake would show a browser 1006 and no reason.
             connection.close(refusal)

@@ -10,6 +10,7 @@ from typing import Any
 from app.gateway.eager import begin
 from app.metrics import FRAMES_OUT
 from app.protocol.close import CloseCode
+from app.sockets import Lane
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Coroutine[Any, Any, None]]
@@ -24,10 +25,18 @@ class Outbox:
     reader to hear. An outbox that failed or ended takes frames and drops them.
     """
 
-    __slots__ = ("_bytes", "_failed", "_limit", "_open", "_send", "_timeout", "_waiting", "_writer")
+    __slots__ = ("_bytes", "_failed", "_lane", "_limit", "_open", "_send", "_timeout", "_waiting", "_writer")
 
-    def __init__(self, send: Send, limit: int, timeout: float, failed: Callable[[CloseCode | None], None]) -> None:
+    def __init__(
+        self,
+        send: Send,
+        limit: int,
+        timeout: float,
+        failed: Callable[[CloseCode | None], None],
+        lane: Lane | None = None,
+    ) -> None:
         self._send = send
+        self._lane = lane
         self._limit = limit
         self._timeout = timeout
         self._failed = failed
@@ -83,8 +92,11 @@ class Outbox:
             self._writer.cancel()
 
     def _send_at_once(self, frame: bytes, *, hold: bool = False) -> None:
+        if self._lane is not None and self._lane.post(frame, hold=hold):
+            FRAMES_OUT.inc()
+            return
         try:
-            sending = begin(self._send({"type": "websocket.send", "text": frame.decode(), "hold": hold}))
+            sending = begin(self._send({"type": "websocket.send", "text": frame.decode()}))
         except (OSError, RuntimeError) as error:
             self._lost(error)
             return
