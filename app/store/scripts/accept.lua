@@ -2,10 +2,11 @@
 -- Keeps an input and wakes the session's owner, or makes this worker its owner.
 -- ARGV: client, n, kind, body, checksum, turn or '', target or '', worker or '' (takes no lease), mark, lease (ms),
 --       inbox size, inbox bytes, bound of controls, remembered numbers a client, remembered clients
+local FORGET = 12
 local client, n, kind, body, sum, turn, target, worker, mark, ttl = unpack(ARGV, 1, 10)
 local size, bytes, controls, window, clients = unpack(ARGV, 11, 15)
-n = tonumber(n)
-local m = inbox()
+n, window = tonumber(n), tonumber(window)
+local m = meta()
 if not m[1] then return { 'missing' } end
 if m[6] then return { 'ended' } end
 local D = key('d')
@@ -58,7 +59,12 @@ if not last and redis.call('HINCRBY', D, '#', 1) > tonumber(clients) then
   end
 end
 redis.call('HSET', D, client, n .. ' ' .. now(), client .. '/' .. n, index .. ' ' .. sum .. ' ' .. turn)
-if n > tonumber(window) then redis.call('HDEL', D, client .. '/' .. (n - window)) end
+-- Old numbers are forgotten by the dozen.
+if n > window and n % FORGET == 0 then
+  local old = {}
+  for i = 1, FORGET do old[i] = client .. '/' .. (n - window - FORGET + i) end
+  redis.call('HDEL', D, unpack(old))
+end
 
 if index == '' then return { 'ok', '', '', m[2], '' } end
-return { 'ok', index, turn, m[2], rouse(owner, worker, mark, ttl, changed, alone) }
+return { 'ok', index, turn, m[2], rouse(m, worker, mark, ttl, changed, alone) }

@@ -14,7 +14,7 @@ local function arg()
   return ARGV[at]
 end
 local m = redis.call('HMGET', M, 'lease', 'seq', 'batch', 'waiting', 'waiting_bytes', 'controls', 'log_bytes',
-  'fresh', 'kept', 'tables')
+  'fresh', 'kept', 'tables', 'values')
 if m[3] == batch .. ' idle' or m[3] == batch .. ' held' then
   return { 'ok', string.sub(m[3], -4), m[7] }
 end
@@ -33,7 +33,7 @@ for _ = 1, entries do
   local first, last, frame = arg(), arg(), arg()
   redis.call('XADD', key('e'), last .. '-0', 's', first, 'm', mark, 'f', frame)
   log_bytes = log_bytes + #frame
-  tell_listeners(worker, table.concat({ 'e', S, first, last, mark, frame }, ' '))
+  tell_listeners(worker, 'e', S, first, last, mark, frame)
   change('seq', last)
 end
 if entries > 0 then
@@ -43,11 +43,12 @@ end
 
 local waiting, waiting_bytes, controls = tonumber(m[4]), tonumber(m[5]), tonumber(m[6])
 local done = tonumber(arg())
-local is_last = done == 1 and waiting == 1 and controls == 0
+local is_last, is_empty = done == 1 and waiting == 1 and controls == 0, false
 for _ = 1, done do
   local id = arg() .. '-0'
   if is_last then -- nothing else waits, so there is no need to look what it is
-    if redis.call('XDEL', key('i'), id) == 1 then waiting, waiting_bytes = 0, 0 end
+    is_empty = redis.call('XDEL', key('i'), id) == 1
+    if is_empty then waiting, waiting_bytes = 0, 0 end
   else
     local entry = redis.call('XRANGE', key('i'), id, id)[1]
     if entry then
@@ -68,7 +69,9 @@ if done > 0 then
   change('controls', controls)
 end
 
-for _ = 1, tonumber(arg()) do
+local values = tonumber(arg())
+if values > 0 and not m[11] then change('values', '1') end
+for _ = 1, values do
   local field, value = arg(), arg()
   if value == '-' then
     redis.call('HDEL', key('u'), field)
@@ -108,7 +111,7 @@ local function is_left()
 end
 local idle = release == 'handover' or release == 'end'
 if release == 'idle' or release == 'left' then
-  idle = redis.call('XLEN', key('i')) == 0 and (release == 'idle' or is_left())
+  idle = (is_empty or redis.call('XLEN', key('i')) == 0) and (release == 'idle' or is_left())
 end
 if idle then
   change('owner', '')

@@ -22,4 +22,4 @@ if only_due == 'due' and owner == '' then
     expired = redis.call('SCARD', key('l')) == 0 and '1' or '0'
   end
 end
-return { 'ok', take(worker, mark, tonumber(ttl)), expired }
+return { 'ok', take(worker, mark, tonumber(ttl), meta()), expired }

@@ -18,4 +18,4 @@ if worker == '' then
   redis.call('ZADD', DUE, now(), S)
   return { 'ok' }
 end
-return { 'ok', take(worker, mark, tonumber(ttl)) }
+return { 'ok', take(worker, mark, tonumber(ttl), meta()) }

@@ -24,10 +24,12 @@ local function tell(worker, message)
   return redis.call('PUBLISH', 'parley:w:' .. worker, message)
 end
 
--- A worker nobody hears is gone or is subscribing again, and then listens anew of its own accord.
-local function tell_listeners(but, message)
+-- Tells the workers with sockets of this session, but for one, what is said by words with spaces between them: joined
+-- only where somebody is to be told. A worker nobody hears is gone or is subscribing again, and then listens anew of its
+-- own accord.
+local function tell_listeners(but, ...)
   for _, worker in ipairs(redis.call('SMEMBERS', key('l'))) do
-    if worker ~= but and tell(worker, message) == 0 then
+    if worker ~= but and tell(worker, table.concat({ ... }, ' ')) == 0 then
       redis.call('SREM', key('l'), worker)
     end
   end
@@ -47,9 +49,12 @@ local function is_control(kind) return kind == 'cancel' or kind == 'answer' or k
 -- What says only that a connection came or went: nobody has used the session yet.
 local function is_presence(kind) return kind == 'connect' or kind == 'disconnect' end
 
--- What decides about a new input: count, inputs and bytes that wait, controls, owner, whether it ended, user.
-local function inbox()
-  return redis.call('HMGET', M, 'inputs', 'waiting', 'waiting_bytes', 'controls', 'owner', 'ended', 'user')
+-- What decides about a new input (count, inputs and bytes that wait, controls, owner, whether it ended, user), and then
+-- what a new owner needs.
+local function meta()
+  return redis.call('HMGET', M, 'inputs', 'waiting', 'waiting_bytes', 'controls', 'owner', 'ended', 'user',
+    'agent', 'lease', 'previous', 'seq', 'mark', 'floor', 'floor_mark', 'log_bytes', 'run', 'attempt', 'deaths', 'live',
+    'profile', 'values')
 end
 
 -- The bound that one more input would pass, or nil.
@@ -74,12 +79,10 @@ local function put(m, kind, body, turn, target)
   return index, changed, alone
 end
 
--- Gives the lease to a worker and answers with all it needs to go on. `changed` are other fields of the session's meta
--- to be set with it, `inputs` those that are pending if they are known.
-local function take(worker, mark, ttl, changed, inputs)
-  local m = redis.call('HMGET', M, 'user', 'agent', 'lease', 'previous', 'seq', 'mark', 'floor', 'floor_mark',
-    'log_bytes', 'run', 'attempt', 'deaths', 'live', 'owner', 'profile')
-  local deaths = tonumber(m[12] or 0) + (m[13] == '1' and 1 or 0)
+-- Gives the lease to a worker and answers with all it needs to go on. `m` is what `meta` said, `changed` are other
+-- fields of it to be set, `inputs` those that are pending if they are known.
+local function take(worker, mark, ttl, m, changed, inputs)
+  local deaths = tonumber(m[18] or 0) + (m[19] == '1' and 1 or 0)
   redis.call('HSET', M, 'owner', worker, 'lease', mark, 'live', '0', 'deaths', deaths, unpack(changed or {}))
   local time = now()
   -- a claim tells of life as a renewal does, no more often than those
@@ -87,19 +90,20 @@ local function take(worker, mark, ttl, changed, inputs)
     redis.call('ZADD', W, 'GT', time + ttl, worker)
   end
   redis.call('ZADD', DUE, time + ttl, S)
-  local previous = m[3]
-  if not previous or previous == '' then previous = m[4] or '' end
-  local run = m[10] or ''
+  local previous = m[9]
+  if not previous or previous == '' then previous = m[10] or '' end
+  local run = m[16] or ''
   local asks, steps = {}, {}
   if run ~= '' then asks, steps = redis.call('HGETALL', key('q')), redis.call('HGETALL', key('k')) end
-  return { m[1], m[2], previous, m[5], m[6], m[7], m[8], m[9], run, m[11] or 0, deaths,
-    inputs or pending(), redis.call('HGETALL', key('u')), asks, steps, time,
-    m[14] or '', m[15] or '' }
+  return { m[7], m[8], previous, m[11], m[12], m[13], m[14], m[15], run, m[17] or 0, deaths,
+    inputs or pending(), m[21] and redis.call('HGETALL', key('u')) or {}, asks, steps, time,
+    m[5] or '', m[20] or '' }
 end
 
 -- Has somebody look at the inbox: the living owner, or else this worker as the new one, or else the next that scans.
 -- Answers with the owner's name, '' for none, and if it is new with all it needs to go on. The rest is `put`'s.
-local function rouse(owner, worker, mark, ttl, changed, alone)
+local function rouse(m, worker, mark, ttl, changed, alone)
+  local owner = m[5] or ''
   -- this worker knows its own runner, however late it renews
   if owner ~= '' and (owner == worker or not dead(owner, '')) then
     redis.call('HSET', M, unpack(changed))
@@ -111,7 +115,7 @@ local function rouse(owner, worker, mark, ttl, changed, alone)
     redis.call('ZADD', DUE, now(), S)
     return ''
   end
-  return worker, take(worker, mark, tonumber(ttl), changed, alone)
+  return worker, take(worker, mark, tonumber(ttl), m, changed, alone)
 end
 
 -- The Redis expiry is only a backstop, a day behind the session's own; moved at most once an hour.

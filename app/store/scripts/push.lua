@@ -5,7 +5,7 @@
 --       inbox size, inbox bytes, bound of controls, most idempotency keys
 local user, kind, body, sum, turn, message, name, lifetime, worker, mark, ttl = unpack(ARGV, 1, 11)
 local size, bytes, controls, most = unpack(ARGV, 12, 15)
-local m = inbox()
+local m = meta()
 if not m[1] then return { 'missing' } end
 if user ~= '' and m[7] ~= user then return { 'forbidden' } end
 if m[6] then return { 'ended' } end
@@ -39,4 +39,4 @@ end
 local index, changed, alone = put(m, kind, body, turn, message)
 local id = turn ~= '' and turn or message
 redis.call('HSET', D, field, now() + lifetime .. ' ' .. sum .. ' ' .. index .. ' ' .. id)
-return { 'ok', index, id, rouse(owner, worker, mark, ttl, changed, alone) }
+return { 'ok', index, id, rouse(m, worker, mark, ttl, changed, alone) }
