@@ -19,7 +19,7 @@ from websockets.frames import apply_mask  # type: ignore[attr-defined]  # the on
 from websockets.protocol import State
 from websockets.streams import StreamReader
 
-HOLD = 0.005
+HOLD = 0.025
 """Seconds that a frame waits for another one at most."""
 
 FIN_TEXT = 0x81
@@ -119,10 +119,10 @@ class LeanProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in what the client sent."""
-        text = _text_in(data, self.config.ws_max_size) if self._between_frames and self._reads else None
+        text = _text_in(data, self.config.ws_max_size) if self._between_frames and not self.close_sent else None
         if text is None:
             super().data_received(data)
-            self._between_frames = _waits_for_a_frame(self.conn)
+            self._between_frames = self._can_send and _waits_for_a_frame(self.conn)
         elif not self.queue.empty():
             if not self.read_paused:
                 self.read_paused = True
@@ -139,7 +139,7 @@ class LeanProtocol(WebSocketsSansIOProtocol):
 
     def post(self, text: bytes, *, hold: bool = False) -> bool:
         """Send a text at once, or within HOLD; a full or closed socket cannot."""
-        if not (self._is_plain and self._can_send):
+        if self.close_sent or not self._can_send or not self.writable.is_set():
             return False
         frame = _header(len(text)) + text
         if hold:
@@ -161,16 +161,8 @@ class LeanProtocol(WebSocketsSansIOProtocol):
                 self.transport.write(b"".join(frames))
 
     @property
-    def _is_plain(self) -> bool:
-        return self.handshake_complete and not self.close_sent and self.writable.is_set()
-
-    @property
-    def _reads(self) -> bool:
-        return self.handshake_complete and not self.close_sent and self.conn.state is State.OPEN
-
-    @property
     def _can_send(self) -> bool:
-        return not self.disconnected and self.conn.state is State.OPEN
+        return self.handshake_complete and not self.disconnected and self.conn.state is State.OPEN
 
     def _held_by_loop(self) -> Held:
         held = _held.get(self.loop)

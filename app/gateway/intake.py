@@ -129,7 +129,9 @@ class Intake:
         self._refused = range(max(self._refused.start, n + 1), self._refused.stop)
         self._acked = max(self._acked, n)
         ack = codec.encode_ack(n, queued=kept.queued, duplicate=kept.duplicate, index=kept.index, turn=kept.turn)
-        self._put_soon(ack)
+        # only the answer to what nothing waits before may come at once
+        put = self._put if kept.queued or kept.turn is None else self._put_soon
+        put(ack)
 
     # ---- refusals
 
