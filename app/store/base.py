@@ -124,6 +124,7 @@ class Claim(NamedTuple):
     that nobody has used the session for its lifetime. `previous` is the mark of the lease before this one,
     empty at first.
     `left_by` is the worker that did not give the lease before this one up: it died or lost it; empty if it did.
+    `state` is what the store has of the session's values; it follows the owner's appends.
     `asks` and `steps` are what the running turn asked and which durable steps it finished, by key. `time` is
     the store's, in milliseconds. `profile` is what the user chose when the session was made, empty if nothing.
     """
@@ -140,7 +141,7 @@ class Claim(NamedTuple):
     attempt: int
     deaths: int
     inputs: list[Input]
-    state: Mapping[str, bytes]
+    state: dict[str, bytes]
     asks: Mapping[str, bytes]
     steps: Mapping[str, bytes]
     time: int

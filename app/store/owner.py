@@ -20,6 +20,7 @@ from app.store.base import Appended, Batch, Claim, Input, Page, Runs, Scan, Snap
 from app.store.batcher import Argument, Batcher
 from app.store.file_index import FileIndex
 from app.store.files import FileStore, Run
+from app.store.known import Known
 from app.store.link import load_scripts
 from app.store.listeners import Listeners
 from app.tokens import new_token
@@ -62,6 +63,7 @@ class OwnerCalls:
     def __init__(self, url: str, settings: Settings, worker: str, run: Run = asyncio.to_thread) -> None:
         self.worker = worker
         self.listeners = Listeners()
+        self.known = Known()
         self._lease_ms = int(settings.lease_ttl * 1000)
         self._lifetime_ms = int(settings.session_ttl * 1000)
         self._scripts = load_scripts(_SCRIPTS)
@@ -97,7 +99,21 @@ class OwnerCalls:
         if batch.end:
             self.listeners.ended(claim.session)
             self.files.ended(claim.session)
-        return Appended(reply[1] == b"idle", int(reply[2]))
+        done = Appended(reply[1] == b"idle", int(reply[2]))
+        self._note(claim, expected, batch, done, int(reply[3]))
+        return done
+
+    def _note(self, claim: Claim, expected: int, batch: Batch, done: Appended, floor: int) -> None:
+        """Remember the session as the next claim would find it, if that can be told from what was said here."""
+        for name, value in batch.state.items():
+            if value is None:
+                claim.state.pop(name, None)
+            else:
+                claim.state[name] = value
+        if done.released and not (batch.end or batch.handover) and floor == claim.floor.seq:
+            self.known.left(claim, expected, batch, done.log_bytes)
+        elif done.released:
+            self.known.forget(claim.session)
 
     def _append_args(self, claim: Claim, expected: int, batch: Batch) -> list[Argument]:
         idle = "left" if batch.unattended else "idle"

@@ -15,6 +15,7 @@ from app.store import keys, replies
 from app.store.base import (
     Accepted,
     Attachment,
+    Input,
     Listener,
     NewInput,
     Pushed,
@@ -24,6 +25,7 @@ from app.store.base import (
 )
 from app.store.batcher import Argument
 from app.store.files import Run
+from app.store.known import again
 from app.store.listeners import Channel
 from app.store.owner import PAGE_BYTES, PAGE_ENTRIES, PATIENCE, OwnerCalls, connection_to
 from app.store.users import UserSessions
@@ -117,15 +119,21 @@ class RedisStore(OwnerCalls):
         """Keep an input; see `Gateway.accept`."""
         mark = new_token()
         settings = self._settings
+        known = self.known.get(session)
         args: tuple[Argument, ...] = (
             client, new.n, new.kind, new.body, new.checksum, new.turn, new.target,
             self._taker, mark, self._lease_ms,
             settings.inbox_size, settings.inbox_bytes, CONTROLS, REMEMBERED_NUMBERS, REMEMBERED_CLIENTS,
+            known.mark if known is not None else "",
         )  # fmt: skip
         reply = await self._run("accept", session, args, within=PATIENCE)
         accepted = replies.accepted(reply)
         if isinstance(accepted, Accepted):
-            self._accepted(session, mark, replies.owner(reply))
+            owner = replies.owner(reply)
+            if known is not None and len(owner) > 1 and len(owner[1]) == 1 and self._work is not None:
+                self._work.claimed(again(known, mark, _input(accepted, new), owner[1][0]))
+            else:
+                self._accepted(session, mark, owner)
         return accepted
 
     async def acked(self, session: str, client: str) -> int:
@@ -215,6 +223,11 @@ class RedisStore(OwnerCalls):
     def _claimed(self, session: str, mark: str, reply: Sequence[Any]) -> None:
         if self._work is not None:
             self._work.claimed(replies.claim(session, mark, reply))
+
+
+def _input(accepted: Accepted, new: NewInput) -> Input:
+    assert accepted.index is not None  # noqa: S101  # one that took a lease is in the inbox
+    return Input(accepted.index, new.kind, new.body, new.turn, new.target)
 
 
 ANONYMOUS = "anonymous"

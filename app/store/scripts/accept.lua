@@ -1,10 +1,12 @@
 #!lua
 -- Keeps an input and wakes the session's owner, or makes this worker its owner.
 -- ARGV: client, n, kind, body, checksum, turn or '', target or '', worker or '' (takes no lease), mark, lease (ms),
---       inbox size, inbox bytes, bound of controls, remembered numbers a client, remembered clients
+--       inbox size, inbox bytes, bound of controls, remembered numbers a client, remembered clients,
+--       the mark of the last lease that this worker knows of or ''
 local FORGET = 12
 local client, n, kind, body, sum, turn, target, worker, mark, ttl = unpack(ARGV, 1, 10)
 local size, bytes, controls, window, clients = unpack(ARGV, 11, 15)
+local known = not is_control(kind) and ARGV[16]
 n, window = tonumber(n), tonumber(window)
 local m = meta()
 if not m[1] then return { 'missing' } end
@@ -67,4 +69,4 @@ if n > window and n % FORGET == 0 then
 end
 
 if index == '' then return { 'ok', '', '', m[2], '' } end
-return { 'ok', index, turn, m[2], rouse(m, worker, mark, ttl, changed, alone) }
+return { 'ok', index, turn, m[2], rouse(m, worker, mark, ttl, changed, alone, known) }

@@ -14,9 +14,9 @@ local function arg()
   return ARGV[at]
 end
 local m = redis.call('HMGET', M, 'lease', 'seq', 'batch', 'waiting', 'waiting_bytes', 'controls', 'log_bytes',
-  'fresh', 'kept', 'tables', 'values')
+  'fresh', 'kept', 'tables', 'values', 'floor')
 if m[3] == batch .. ' idle' or m[3] == batch .. ' held' then
-  return { 'ok', string.sub(m[3], -4), m[7] }
+  return { 'ok', string.sub(m[3], -4), m[7], m[12] }
 end
 if m[1] ~= mark then return { 'fenced' } end
 if tonumber(m[2]) ~= tonumber(expected) then return { 'regressed', m[2] } end
@@ -136,4 +136,4 @@ elseif idle then
   redis.call('ZADD', DUE, release == 'handover' and now() or now() + lifetime, S)
   keep(tonumber(lifetime), m[9])
 end
-return { 'ok', idle and 'idle' or 'held', log_bytes }
+return { 'ok', idle and 'idle' or 'held', log_bytes, m[12] }

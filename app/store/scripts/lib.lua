@@ -80,8 +80,9 @@ local function put(m, kind, body, turn, target)
 end
 
 -- Gives the lease to a worker and answers with all it needs to go on. `m` is what `meta` said, `changed` are other
--- fields of it to be set, `inputs` those that are pending if they are known.
-local function take(worker, mark, ttl, m, changed, inputs)
+-- fields of it to be set, `inputs` those that are pending if they are known. Whoever had the lease of the mark `known`
+-- and nobody after it needs only the time.
+local function take(worker, mark, ttl, m, changed, inputs, known)
   local deaths = tonumber(m[18] or 0) + (m[19] == '1' and 1 or 0)
   redis.call('HSET', M, 'owner', worker, 'lease', mark, 'live', '0', 'deaths', deaths, unpack(changed or {}))
   local time = now()
@@ -90,6 +91,9 @@ local function take(worker, mark, ttl, m, changed, inputs)
     redis.call('ZADD', W, 'GT', time + ttl, worker)
   end
   redis.call('ZADD', DUE, time + ttl, S)
+  if inputs and known and known ~= '' and m[10] == known and m[9] == '' and deaths == 0 and (m[16] or '') == '' then
+    return { time }
+  end
   local previous = m[9]
   if not previous or previous == '' then previous = m[10] or '' end
   local run = m[16] or ''
@@ -102,7 +106,7 @@ end
 
 -- Has somebody look at the inbox: the living owner, or else this worker as the new one, or else the next that scans.
 -- Answers with the owner's name, '' for none, and if it is new with all it needs to go on. The rest is `put`'s.
-local function rouse(m, worker, mark, ttl, changed, alone)
+local function rouse(m, worker, mark, ttl, changed, alone, known)
   local owner = m[5] or ''
   -- this worker knows its own runner, however late it renews
   if owner ~= '' and (owner == worker or not dead(owner, '')) then
@@ -115,7 +119,7 @@ local function rouse(m, worker, mark, ttl, changed, alone)
     redis.call('ZADD', DUE, now(), S)
     return ''
   end
-  return worker, take(worker, mark, tonumber(ttl), m, changed, alone)
+  return worker, take(worker, mark, tonumber(ttl), m, changed, alone, known)
 end
 
 -- The Redis expiry is only a backstop, a day behind the session's own; moved at most once an hour.
