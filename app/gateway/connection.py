@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 from app import logs
 from app.errors import SessionEnded
 from app.gateway import greeting, presence
 from app.gateway.closing import Closing
-from app.gateway.eager import begin
 from app.gateway.follow import Follower
 from app.gateway.intake import Intake
 from app.gateway.limits import Bucket
@@ -44,14 +45,14 @@ class Connection:
     """A client's socket, from its acceptance to its end. An idle one has no task but the one that runs it.
 
     Three things go on at once: the task of `run` reads, so that it hears of the end, and begins to take what it read;
-    where that has to wait, for the store, a second task goes on with it and with all that is read meanwhile, in order;
+    where that has to wait, for the store, its answer goes on with it, and with all that is read meanwhile, in order;
     the outbox writes. Where the server has a lane, what comes while nothing is being taken is not read but heard, at
     once. Whoever finds that the connection has to end calls `close`, and `run` does the rest.
     """
 
     __slots__ = (
         "_authorization", "_closing", "_expires", "_follower", "_intake", "_lane", "_loop", "_outbox", "_presence",
-        "_queue", "_queued_bytes", "_rate", "_reader", "_receive", "_room", "_send", "_session", "_site", "_taker",
+        "_queue", "_queued_bytes", "_rate", "_reader", "_receive", "_room", "_send", "_session", "_site", "_taking",
         "_timer", "number",
     )  # fmt: skip
 
@@ -75,9 +76,9 @@ class Connection:
         rate = site.settings.max_frames_per_second
         self._rate = Bucket(rate * BURST_SECONDS, rate, loop.time())
         self._timer = loop.call_later(site.settings.hello_timeout, self._no_hello)
-        # what was read while something was being taken, and the task that takes it: both only as long as there is one
+        # what is waited for before the next message is taken, and what was read meanwhile
+        self._taking: asyncio.Future[Any] | None = None
         self._queue: deque[str | bytes] | None = None
-        self._taker: asyncio.Task[None] | None = None
         self._queued_bytes = 0
         self._room: asyncio.Future[None] | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -105,8 +106,8 @@ class Connection:
             self._outbox.close()
             # It is not cancelled: a call that takes a session's lease for this worker has to hear the answer.
             # After the client has left it also takes the last that was read: a message and a closed tab.
-            if self._taker is not None:
-                await asyncio.wait({self._taker})
+            while self._taking is not None:
+                await asyncio.wait({self._taking})
             self._timer.cancel()
             self._stop_following()
             CLOSES.labels(code if code in _OURS else "client").inc()
@@ -174,7 +175,7 @@ class Connection:
 
     def hear(self, text: str) -> bool:
         """Take a message past the reader if none before it is being taken; answers whether it was."""
-        if self._queue is not None or self._closing is not None:
+        if self._taking is not None or self._closing is not None:
             return False
         try:
             self._take_in(text)
@@ -183,13 +184,18 @@ class Connection:
         return True
 
     def _take_in(self, raw: str | bytes) -> None:
-        """Count a message and begin to take it, or keep it until those before it are taken. Raises: Closing."""
+        """Count a message and take it, or keep it until those before it are taken. Raises: Closing."""
         FRAMES_IN.inc()
         if not self._rate.take(self._loop.time()):
             raise Closing.bye(CloseCode.TOO_MANY_FRAMES, "too_many_frames", int(BURST_SECONDS * 1000))
-        if self._queue is None:
-            self._begin_to_take(raw)
+        if self._taking is None:
+            try:
+                self._take(raw)
+            except Exception as error:  # whatever it is, this connection ends with it and no other
+                raise Closing.because(error) from error
         else:
+            if self._queue is None:
+                self._queue = deque()
             self._queued_bytes += len(raw)
             self._queue.append(raw)
 
@@ -201,35 +207,40 @@ class Connection:
 
     # ---- taking what was read
 
-    def _begin_to_take(self, raw: str | bytes) -> None:
-        """Take what needs no wait here and now, such as a ping; have a task do the rest. Raises: Closing."""
-        try:
-            rest = begin(self._take(raw))
-        except Exception as error:  # whatever it is, this connection ends with it and no other
-            raise Closing.because(error) from error
-        if rest is not None:
-            self._queue = deque()
-            self._taker = asyncio.Task(self._take_all(rest, self._queue), loop=self._loop)
+    def _take(self, raw: str | bytes) -> None:
+        """Take a message, or begin to where that has to wait. Raises: what the connection has to end for."""
+        if self._intake is None:
+            self._taking = asyncio.Task(self._greet(raw), loop=self._loop)
+            self._taking.add_done_callback(self._greeted)
+        elif (answer := self._intake.take(raw)) is not None:
+            self._taking = answer
+            answer.add_done_callback(self._answered)
 
-    async def _take_all(self, rest: Awaitable[None], queue: deque[str | bytes]) -> None:
+    def _greeted(self, greeting: asyncio.Future[None]) -> None:
+        self._go_on(greeting.result)
+
+    def _answered(self, answer: asyncio.Future[Any]) -> None:
+        assert self._intake is not None  # noqa: S101  # it has asked
+        self._go_on(partial(self._intake.answered, answer))
+
+    def _go_on(self, end: Callable[[], None]) -> None:
+        """End what was waited for, and take what was read meanwhile, until one has to wait again."""
+        self._taking = None
         try:
-            await rest
-            while queue:
-                raw = queue.popleft()
+            end()
+            while self._queue and self._taking is None:
+                raw = self._queue.popleft()
                 self._queued_bytes -= len(raw)
                 if self._room is not None and not self._room.done():
                     self._room.set_result(None)
-                await self._take(raw)
+                self._take(raw)
+        except asyncio.CancelledError:  # the loop ends
+            return
         except Exception as error:  # noqa: BLE001  # whatever it is, this connection ends with it and no other
             self.close(Closing.because(error))
-        self._queue = self._taker = None
-        self._queued_bytes = 0
-
-    async def _take(self, raw: str | bytes) -> None:
-        if self._intake is None:
-            await self._greet(raw)
-        else:
-            await self._intake.take(raw)
+        if not self._queue:
+            self._queue = None
+            self._queued_bytes = 0
 
     async def _greet(self, raw: str | bytes) -> None:
         hello = greeting.first(raw)

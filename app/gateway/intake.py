@@ -42,12 +42,14 @@ def decode(raw: str | bytes) -> ClientFrame:
 
 
 class Intake:
-    """Takes the frames of one client, in order. `acked` is its last kept number.
+    """Takes the frames of one client, one after the other. `acked` is its last kept number.
 
     `put` sends a frame back, `put_soon` one that may wait a moment.
     """
 
-    __slots__ = ("_acked", "_client", "_malformed", "_put", "_put_soon", "_refused", "_resting", "_session", "_site")
+    __slots__ = (
+        "_acked", "_client", "_malformed", "_offered", "_put", "_put_soon", "_refused", "_resting", "_session", "_site",
+    )  # fmt: skip
 
     def __init__(self, site: Site, session: str, client: str, acked: int, put: Put, put_soon: Put) -> None:
         self._site = site
@@ -57,27 +59,49 @@ class Intake:
         self._put = put
         self._put_soon = put_soon
         self._malformed: Bucket | None = None
+        self._offered = 0
         # the counters that were refused and did not come again, of which the first is the one that must
         self._refused = range(0)
         self._resting = 0.0
 
-    async def take(self, raw: str | bytes) -> None:
-        """Do what a message asks for.
+    def take(self, raw: str | bytes) -> asyncio.Future[Accepted | Refused] | None:
+        """Do what a message asks for. What is answered, if it is done, is for `answered`; until then take no other.
 
-        Raises: Closing if the connection has to end for it; NoSuchSession, SessionEnded.
+        Raises: Closing if the connection has to end for it.
         """
         try:
             frame = decode(raw)
         except ProtocolError as error:
             self._refuse_malformed(error)
-            return
-        match frame:
-            case Ping():
-                self._put(codec.encode_pong(frame.t, int(now() * 1000)))
-            case Hello():
-                self._refuse_malformed(ProtocolError("bad_frame", "hello: was said already"))
-            case _:
-                await self._keep(frame)
+            return None
+        if isinstance(frame, Ping):
+            self._put(codec.encode_pong(frame.t, int(now() * 1000)))
+        elif isinstance(frame, Hello):
+            self._refuse_malformed(ProtocolError("bad_frame", "hello: was said already"))
+        else:
+            return self._offer(_new_input(frame))
+        return None
+
+    def answered(self, answer: asyncio.Future[Accepted | Refused]) -> None:
+        """Tell the client what became of the input that was taken last.
+
+        Raises: Closing if the connection has to end for it; NoSuchSession, SessionEnded.
+        """
+        n = self._offered
+        try:
+            kept = answer.result()
+        except StoreFull as error:
+            self._refuse_for_now(n, str(error))
+        except StoreUnavailable as error:
+            # What waits behind this input must not wait as long again, one after the other: the reader would
+            # stand still meanwhile, and with it the pongs that keep the connection.
+            self._resting = asyncio.get_running_loop().time() + RETRY_AFTER_MS / 1000
+            self._refuse_for_now(n, str(error))
+        else:
+            if isinstance(kept, Accepted):
+                self._acknowledge(n, kept)
+            else:
+                self._explain(n, kept)
 
     async def check(self) -> None:
         """See whether the store still has what was acknowledged: who is not told waits for an answer in vain.
@@ -91,14 +115,15 @@ class Intake:
 
     # ---- inputs
 
-    async def _keep(self, frame: Durable) -> None:
-        new = _new_input(frame)
+    def _offer(self, new: NewInput) -> asyncio.Future[Accepted | Refused] | None:
         if reason := self._unwanted(new):
             self._refuse(new.n, *reason)
         elif self._resting and asyncio.get_running_loop().time() < self._resting:
             self._refuse_for_now(new.n, "the store does not answer")
         else:
-            await self._offer(new)
+            self._offered = new.n
+            return self._site.store.accept(self._session, self._client, new)
+        return None
 
     def _unwanted(self, new: NewInput) -> tuple[str, str] | None:
         """Code and message for an input that this server never takes."""
@@ -109,24 +134,9 @@ class Intake:
             return "too_large", f"{new.kind}: {len(new.body)} bytes, an inbox has {most} (PARLEY_INBOX_BYTES)"
         return None
 
-    async def _offer(self, new: NewInput) -> None:
-        try:
-            answer = await self._site.store.accept(self._session, self._client, new)
-        except StoreFull as error:
-            self._refuse_for_now(new.n, str(error))
-        except StoreUnavailable as error:
-            # What waits behind this input must not wait as long again, one after the other: the reader would
-            # stand still meanwhile, and with it the pongs that keep the connection.
-            self._resting = asyncio.get_running_loop().time() + RETRY_AFTER_MS / 1000
-            self._refuse_for_now(new.n, str(error))
-        else:
-            if isinstance(answer, Accepted):
-                self._acknowledge(new.n, answer)
-            else:
-                self._explain(new.n, answer)
-
     def _acknowledge(self, n: int, kept: Accepted) -> None:
-        self._refused = range(max(self._refused.start, n + 1), self._refused.stop)
+        if self._refused:
+            self._refused = range(max(self._refused.start, n + 1), self._refused.stop)
         self._acked = max(self._acked, n)
         ack = codec.encode_ack(n, queued=kept.queued, duplicate=kept.duplicate, index=kept.index, turn=kept.turn)
         # only the answer to what nothing waits before may come at once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
@@ -234,10 +235,10 @@ class Gateway(Protocol):
     async def snapshot(self, session: str) -> Snapshot:
         """The log folded up to its floor. Raises: NoSuchSession, StoreUnavailable."""
 
-    async def accept(self, session: str, client: str, new: NewInput) -> Accepted | Refused:
+    def accept(self, session: str, client: str, new: NewInput) -> asyncio.Future[Accepted | Refused]:
         """Keep an input and see that somebody works on it.
 
-        Raises: NoSuchSession, SessionEnded, StoreFull, StoreUnavailable.
+        Not to be cancelled. To await it raises: NoSuchSession, SessionEnded, StoreFull, StoreUnavailable.
         """
 
     async def acked(self, session: str, client: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hiredis import pack_command
@@ -65,23 +65,38 @@ class Batcher:
         self._waiting.clear()
 
     def run(
-        self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, within: float | None = None
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Argument],
+        *,
+        within: float | None = None,
+        then: Callable[[Any], Any] | None = None,
     ) -> asyncio.Future[Any]:
-        """Run a script. To await it raises: StoreFull, StoreError, and StoreUnavailable.
+        """Run a script. To await it raises: StoreFull, StoreError, StoreUnavailable, and what `then` raises.
 
-        The last where the connection was lost and not had again `within` seconds after the call.
+        StoreUnavailable where the connection was lost and not had again `within` seconds after the call. `then` makes
+        of the script's answer what is awaited, as soon as it is here, whether anybody still waits or not.
         """
-        return self._call(("EVALSHA", script.sha, len(keys), *keys, *args), script, within)
+        return self._call(("EVALSHA", script.sha, len(keys), *keys, *args), script, within, then)
 
     def command(self, *command: Argument, within: float | None = None) -> asyncio.Future[Any]:
         """Run one command that may safely be run twice. To await it raises as `run` does."""
-        return self._call(command, None, within)
+        return self._call(command, None, within, None)
 
-    def _call(self, command: tuple[Argument, ...], script: Script | None, within: float | None) -> asyncio.Future[Any]:
+    def _call(
+        self,
+        command: tuple[Argument, ...],
+        script: Script | None,
+        within: float | None,
+        then: Callable[[Any], Any] | None,
+    ) -> asyncio.Future[Any]:
         deadline = float("inf") if within is None else self._loop.time() + within
         # packed here, so that what cannot be sent fails its own call and no other; by redis-py it takes 40 us more
         packed = pack_command(command)  # type: ignore[arg-type]  # its stub knows tuples of one only
-        call = Call(script.name if script else str(command[0]), packed, script, deadline, self._loop.create_future())
+        call = Call(
+            script.name if script else str(command[0]), packed, script, deadline, self._loop.create_future(), then
+        )
         if self._stopped:  # nobody would ever settle it
             _refuse(call)
             return call.reply

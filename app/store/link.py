@@ -60,13 +60,17 @@ def load_scripts(names: Sequence[str]) -> dict[str, Script]:
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A command in the store's wire format, and where its reply goes. Nobody waits for it after `deadline`."""
+    """A command in the store's wire format, and where its reply goes. Nobody waits for it after `deadline`.
+
+    `then` makes of the store's reply what is replied, and is called even if nobody waits any more.
+    """
 
     name: str
     packed: bytes
     script: Script | None
     deadline: float
     reply: asyncio.Future[Any]
+    then: Callable[[Any], Any] | None = None
 
 
 class Link(asyncio.Protocol):
@@ -144,8 +148,7 @@ class Link(asyncio.Protocol):
 
     def _settle(self, call: Call, reply: Any) -> None:
         if not isinstance(reply, ReplyError):
-            if not call.reply.done():
-                call.reply.set_result(reply)
+            _reply(call, reply)
             return
         words = str(reply)
         if words.startswith(PASSING) or call.name == LOADING_SCRIPT:  # or its calls would be forgotten again at once
@@ -154,6 +157,21 @@ class Link(asyncio.Protocol):
             self._forgotten(call)
         elif not call.reply.done():
             call.reply.set_exception(_failure(call, words))
+
+
+def _reply(call: Call, reply: Any) -> None:
+    error = None
+    if call.then is not None:
+        try:
+            reply = call.then(reply)
+        except Exception as raised:  # noqa: BLE001  # it is for whoever waits
+            error = raised
+    if call.reply.done():
+        return
+    if error is None:
+        call.reply.set_result(reply)
+    else:
+        call.reply.set_exception(error)
 
 
 def _failure(call: Call, words: str) -> StoreError:

@@ -194,7 +194,5 @@ class OwnerCalls:
 
     async def _run(self, name: str, session: str, args: Sequence[Argument], within: float | None = None) -> list[Any]:
         reply: list[Any] = await self._batcher.run(self._scripts[name], (keys.meta(session),), args, within=within)
-        refusal = replies.REFUSALS.get(reply[0])
-        if refusal is not None:
-            raise refusal(session)
+        replies.check(session, reply)
         return reply

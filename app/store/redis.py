@@ -115,7 +115,7 @@ class RedisStore(OwnerCalls):
         reply = await self._run("read", session, args, within=PATIENCE)
         return replies.attachment(session, reply)
 
-    async def accept(self, session: str, client: str, new: NewInput) -> Accepted | Refused:
+    def accept(self, session: str, client: str, new: NewInput) -> asyncio.Future[Accepted | Refused]:
         """Keep an input; see `Gateway.accept`."""
         mark = new_token()
         settings = self._settings
@@ -126,15 +126,20 @@ class RedisStore(OwnerCalls):
             settings.inbox_size, settings.inbox_bytes, CONTROLS, REMEMBERED_NUMBERS, REMEMBERED_CLIENTS,
             known.mark if known is not None else "",
         )  # fmt: skip
-        reply = await self._run("accept", session, args, within=PATIENCE)
-        accepted = replies.accepted(reply)
-        if isinstance(accepted, Accepted):
-            owner = replies.owner(reply)
-            if known is not None and len(owner) > 1 and len(owner[1]) == 1 and self._work is not None:
-                self._work.claimed(again(known, mark, _input(accepted, new), owner[1][0]))
-            else:
-                self._accepted(session, mark, owner)
-        return accepted
+
+        def then(reply: list[Any]) -> Accepted | Refused:
+            replies.check(session, reply)
+            accepted = replies.accepted(reply)
+            if isinstance(accepted, Accepted):
+                owner = replies.owner(reply)
+                if known is not None and len(owner) > 1 and len(owner[1]) == 1 and self._work is not None:
+                    self._work.claimed(again(known, mark, _input(accepted, new), owner[1][0]))
+                else:
+                    self._accepted(session, mark, owner)
+            return accepted
+
+        script, meta = self._scripts["accept"], (keys.meta(session),)
+        return self._batcher.run(script, meta, args, within=PATIENCE, then=then)
 
     async def acked(self, session: str, client: str) -> int:
         """The last number of a client that is kept; see `Gateway.acked`."""

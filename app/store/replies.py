@@ -19,6 +19,13 @@ REFUSALS: dict[bytes, type[StoreError]] = {
 """What a script says instead of doing as asked."""
 
 
+def check(session: str, reply: Sequence[Any]) -> None:
+    """Raises: what a script said instead of doing as asked."""
+    refusal = REFUSALS.get(reply[0])
+    if refusal is not None:
+        raise refusal(session)
+
+
 def attachment(session: str, reply: Sequence[Any]) -> Attachment:
     """The answer of `read` with a worker and a client."""
     acked = reply[5]
@@ -42,6 +49,8 @@ def pushed(reply: Sequence[Any]) -> Pushed | Refused:
 
 def _refused(reply: Sequence[Any]) -> Refused | None:
     match reply[0]:
+        case b"ok":
+            return None
         case b"conflict":
             return Refused("conflict")
         case b"gap":

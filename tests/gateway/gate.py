@@ -124,10 +124,15 @@ class HeldStore(RedisStore):
         return await super().read(session, since)
 
     @override
-    async def accept(self, session: str, client: str, new: NewInput) -> Accepted | Refused:
+    def accept(self, session: str, client: str, new: NewInput) -> asyncio.Future[Accepted | Refused]:
         self.accepts += 1
+        return asyncio.ensure_future(self._accept(session, client, new))
+
+    async def _accept(self, session: str, client: str, new: NewInput) -> Accepted | Refused:
         await self._pass("accept")
-        return await super().accept(session, client, new)
+        accepted = await super().accept(session, client, new)
+        await self._pass("after accept")
+        return accepted
 
     @override
     async def _run(self, name: str, session: str, args: Sequence[Argument], within: float | None = None) -> list[Any]:

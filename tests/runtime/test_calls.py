@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
+from app.store.link import Script
+from app.store.redis import RedisStore
 from tests.runtime.conftest import Start
 from tests.runtime.stage import Talk
 
@@ -48,14 +53,15 @@ async def test_a_streamed_turn_takes_one_store_call_for_each_joined_delta(worker
     assert calls == ["accept", *["append"] * (len(deltas) + 1)]
 
 
-def count_scripts(store: object) -> list[str]:
+def count_scripts(store: RedisStore) -> list[str]:
     """Note the scripts that are run on a session from now on; renewals and scans are the worker's own."""
     calls: list[str] = []
-    run = store._run  # type: ignore[attr-defined]
+    run = store._batcher.run
 
-    async def counted(name: str, *args: object, **kwargs: object) -> object:
-        calls.append(name)
-        return await run(name, *args, **kwargs)
+    def counted(script: Script, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
+        if script.name not in {"renew", "scan"}:
+            calls.append(script.name)
+        return run(script, *args, **kwargs)
 
-    store._run = counted  # type: ignore[attr-defined]
+    store._batcher.run = counted  # type: ignore[method-assign]  # to count, and to pass on
     return calls

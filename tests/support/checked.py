@@ -18,6 +18,7 @@ from app.gateway.connection import Receive
 from app.gateway.endpoint import Endpoint
 from app.gateway.outbox import Message, Send
 from app.protocol import codec
+from app.sockets import LANE, Lane
 from tests.support.document import UNDOCUMENTED, assert_documented
 
 Report = Callable[[str], object]
@@ -42,10 +43,16 @@ class CheckedEndpoint:
 
         async def said(message: Message) -> None:
             if message["type"] == "websocket.send":
-                self._check("toClient", json.loads(message["text"]))
+                self._say(message["text"])
             await send(message)
 
-        await self._endpoint(scope, heard, said)
+        extensions = dict(scope.get("extensions") or {})
+        if LANE in extensions:
+            extensions[LANE] = _CheckedLane(extensions[LANE], self._hear, self._say)
+        await self._endpoint({**scope, "extensions": extensions}, heard, said)
+
+    def _say(self, text: str) -> None:
+        self._check("toClient", json.loads(text))
 
     def _hear(self, text: str) -> None:
         """What the server refuses may be anything; what it takes is its word that this may be sent."""
@@ -60,6 +67,41 @@ class CheckedEndpoint:
             assert_documented(side, frame)
         except AssertionError as error:
             self._report(f"{UNDOCUMENTED}: {error}")
+
+
+class _CheckedLane:
+    """A lane, and a look at all that goes in and out of it."""
+
+    def __init__(self, lane: Lane, heard: Callable[[str], None], said: Callable[[str], None]) -> None:
+        self._lane = lane
+        self._heard = heard
+        self._said = said
+
+    @property
+    def hear(self) -> Callable[[str], bool] | None:
+        """As the lane has it."""
+        return self._lane.hear
+
+    @hear.setter
+    def hear(self, hear: Callable[[str], bool] | None) -> None:
+        if hear is None:
+            self._lane.hear = None
+            return
+
+        def checked(text: str) -> bool:
+            took = hear(text)
+            if took:  # else it is received
+                self._heard(text)
+            return took
+
+        self._lane.hear = checked
+
+    def post(self, text: bytes, *, hold: bool = False) -> bool:
+        """As the lane does."""
+        posted = self._lane.post(text, hold=hold)
+        if posted:  # else it is sent
+            self._said(text.decode())
+        return posted
 
 
 def _log(words: str) -> None:

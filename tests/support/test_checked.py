@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from app.gateway.connection import Receive
 from app.gateway.outbox import Message, Send
+from app.sockets import LANE, Lane
 from tests.support.checked import CheckedEndpoint
 from tests.support.document import UNDOCUMENTED
 from tests.support.server import ROOT, ParleyServer
@@ -53,7 +54,43 @@ UNCHECKED = {
 """The modules that run servers without the checks. What they measure is the server; their clients check all frames."""
 
 
-async def passed(*, sent: Sequence[Any] = (), received: Sequence[str] = ()) -> list[str]:
+class FakeLane:
+    """Takes all, and says what it is told to."""
+
+    hear: Callable[[str], bool] | None = None
+
+    def post(self, text: bytes, *, hold: bool = False) -> bool:
+        return bool(text) or hold
+
+
+async def lane_passed(*, sent: Sequence[Any] = (), received: Sequence[str] = ()) -> list[str]:
+    """The same of a connection by its lane."""
+    reports: list[str] = []
+    lane = FakeLane()
+
+    async def endpoint(scope: Any, receive: Receive, _: Send) -> None:
+        ours: Lane = scope["extensions"][LANE]
+        ours.hear = lambda _: True
+        await receive()
+        for frame in sent:
+            assert ours.post(json.dumps(frame).encode())
+        ours.hear = None
+
+    async def receive() -> Message:
+        for text in received:
+            assert lane.hear is not None
+            assert lane.hear(text)
+        return {"type": "websocket.disconnect"}
+
+    async def send(_: Message) -> None:
+        pass
+
+    await CheckedEndpoint(endpoint, reports.append)({"extensions": {LANE: lane}}, receive, send)
+    assert lane.hear is None
+    return reports
+
+
+async def asgi_passed(*, sent: Sequence[Any] = (), received: Sequence[str] = ()) -> list[str]:
     """What is reported of a connection with these frames."""
     reports: list[str] = []
     waiting = deque(received)
@@ -74,20 +111,30 @@ async def passed(*, sent: Sequence[Any] = (), received: Sequence[str] = ()) -> l
     return reports
 
 
-async def test_documented_frames_pass() -> None:
+Passed = Callable[..., Awaitable[list[str]]]
+
+
+@pytest.fixture(params=[asgi_passed, lane_passed])
+def passed(request: pytest.FixtureRequest) -> Passed:
+    """Both ways that frames go."""
+    way: Passed = request.param
+    return way
+
+
+async def test_documented_frames_pass(passed: Passed) -> None:
     assert await passed(sent=[PONG], received=[json.dumps(PING)]) == []
 
 
 @pytest.mark.parametrize("frame", [{"type": "pong"}, PONG | {"more": 1}, {"type": "gossip"}])
-async def test_a_server_must_send_what_is_documented(frame: Any) -> None:
+async def test_a_server_must_send_what_is_documented(passed: Passed, frame: Any) -> None:
     assert [UNDOCUMENTED in report for report in await passed(sent=[frame])] == [True]
 
 
-async def test_what_the_server_refuses_may_be_anything() -> None:
+async def test_what_the_server_refuses_may_be_anything(passed: Passed) -> None:
     assert await passed(received=["{", '{"type":"gossip"}', "[]"]) == []
 
 
-async def test_what_the_server_takes_must_be_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_the_server_takes_must_be_documented(passed: Passed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.protocol.codec.decode", lambda text: text)
     assert [UNDOCUMENTED in report for report in await passed(received=['{"type":"gossip"}'])] == [True]
 
