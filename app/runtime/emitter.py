@@ -42,7 +42,8 @@ class _Segment:
         self.deltas: list[str] = []
 
     def add(self, new: Sequence[Event]) -> None:
-        self._settle()
+        if self.joining:
+            self._settle()
         self.events += new
 
     def stream(self, message_id: str, delta: str) -> None:
@@ -52,7 +53,8 @@ class _Segment:
         self.deltas.append(delta)
 
     def settled(self) -> list[Event]:
-        self._settle()
+        if self.joining:
+            self._settle()
         return self.events
 
     def _settle(self) -> None:

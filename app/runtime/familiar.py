@@ -23,8 +23,8 @@ class Familiar:
         return left is not None and left[0] == claim.previous
 
     def local(self, claim: Claim) -> dict[str, Any]:
-        """The values that were kept here only; empty after another worker's lease."""
-        return self._left[claim.session][1] if self.knows(claim) else {}
+        """The values of a session it knows that were kept here only."""
+        return self._left[claim.session][1]
 
     def left(self, claim: Claim, local: dict[str, Any]) -> None:
         """Remember a session whose lease is given up."""

@@ -71,8 +71,9 @@ class Runner:
             keep=(settings.log_events, settings.log_bytes),
             lost=self._lost,
         )
-        kept = {**given(claim), **claim.state}
-        self._state = SessionState(claim.session, kept, familiar.local(claim), settings.state_bytes)
+        kept = given(claim) | claim.state
+        known = familiar.knows(claim)
+        self._state = SessionState(claim.session, kept, familiar.local(claim) if known else {}, settings.state_bytes)
         self._queue: deque[Input] = deque()
         self._seen = 0
         self._controls: list[int] = []
@@ -80,8 +81,8 @@ class Runner:
         self._verdicts: dict[str, Outcome] = {}
         self._ending = claim.expired
         self._draining = False
-        known = familiar.knows(claim) or claim.head.seq == 0
-        self._attempts = Attempts(store, claim, agent, settings, self._emitter, self._state, loop=loop, resumed=known)
+        resumed = known or claim.head.seq == 0
+        self._attempts = Attempts(store, claim, agent, settings, self._emitter, self._state, loop=loop, resumed=resumed)
         self._unfinished = claim.run
         self._turn: Turn | None = None
         self._doing = ""
@@ -96,7 +97,7 @@ class Runner:
             self._take(self.claim.inputs)
             if self._unfinished.startswith(LAST):
                 self._ending = True
-            elif self._unfinished not in {"", *(queued.turn for queued in self._queue)}:
+            elif self._unfinished and self._unfinished not in {queued.turn for queued in self._queue}:
                 await self._attempts.refuse(self._unfinished, b"", LOST, again=True)
                 self._unfinished = ""
                 await self._commit(Batch(finished=True, done=self._unused()))

@@ -43,9 +43,9 @@ class SessionState(MutableMapping[str, Any]):
     encoded again when the changes are asked for. `local` holds what JSON cannot; it stays on this worker.
     """
 
-    def __init__(self, session: str, kept: Mapping[str, bytes], local: dict[str, Any], limit: int) -> None:
+    def __init__(self, session: str, kept: dict[str, bytes], local: dict[str, Any], limit: int) -> None:
         self._session = session
-        self._kept = dict(kept)
+        self._kept = kept
         self._values: dict[str, Any] = {}
         self._removed: set[str] = set()
         self._limit = limit

@@ -26,6 +26,9 @@ Argument = str | bytes | int | float
 MOST_CALLS = 64
 """Calls in one pipeline: enough to share its cost, few enough that what their replies set off is done soon."""
 
+ENOUGH = 16
+"""Calls that go at once, while those that make more of them are still at it: the store need not wait for the last."""
+
 LOOK_EVERY = 0.5
 """Seconds between looks whether a reply is overdue."""
 
@@ -101,13 +104,17 @@ class Batcher:
             _refuse(call)
             return call.reply
         self._waiting.append(call)
-        if self._soon is None:
+        if len(self._waiting) >= ENOUGH and self._link is not None and self._link.has_room:
+            self._send()
+        elif self._soon is None:
             self._soon = self._loop.call_soon(self._send)
         return call.reply
 
     def _send(self) -> None:
         """Send what waits, if there is room for it."""
-        self._soon = None
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         link, waiting = self._link, self._waiting
         if self._forgotten:
             if link is not None and link.sent:  # what is under way may be forgotten too, and goes first
