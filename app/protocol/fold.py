@@ -185,10 +185,7 @@ class Fold:
         self._open.drop((kind, id_))
 
     def _is_open(self, message_id: str) -> bool:
-        for kind in MESSAGE_KINDS:  # noqa: SIM110 - any() takes about twice as long, and this is asked often
-            if (kind, message_id) in self._open:
-                return True
-        return False
+        return any((kind, message_id) in self._open for kind in MESSAGE_KINDS)
 
     def _ask(self, value: Event) -> None:
         self._begin("ask", value["id"], value=value)

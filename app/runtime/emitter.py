@@ -138,6 +138,10 @@ class Emitter:
         """Have an input leave the inbox with the append of what was emitted for it."""
         self._settled.append(index)
 
+    def settles(self, index: int) -> bool:
+        """Whether an input is still to leave the inbox."""
+        return index in self._settled
+
     def note_ask(self, key: str, record: bytes) -> None:
         """Have the next append keep what is known of an ask of the running turn."""
         self._asks[key] = record

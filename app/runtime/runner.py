@@ -61,8 +61,7 @@ class Runner:
         self._agent = agent
         self._settings = settings
         self._familiar = familiar
-        self._keep = keep
-        self._loop = loop
+        self._keep, self._loop = keep, loop
         self._emitter = Emitter(
             store,
             claim,
@@ -81,8 +80,8 @@ class Runner:
         self._verdicts: dict[str, Outcome] = {}
         self._ending = claim.expired
         self._draining = False
-        resumed = known or claim.head.seq == 0
-        self._attempts = Attempts(store, claim, agent, settings, self._emitter, self._state, loop=loop, resumed=resumed)
+        known = known or claim.head.seq == 0
+        self._attempts = Attempts(store, claim, agent, settings, self._emitter, self._state, loop=loop, resumed=known)
         self._unfinished = claim.run
         self._turn: Turn | None = None
         self._doing = ""
@@ -158,6 +157,11 @@ class Runner:
             ours[self._todo.index] = self._todo.turn
         if any(kept.get(index) != turn for index, turn in ours.items()):
             self.fence(Regressed(self.claim.session))
+
+    def _has(self, index: int) -> bool:
+        """Whether an input that was taken is still to be done, or to be seen to leave the inbox."""
+        ours = [*(each.index for each in self._queue), *(answer for answer, _ in self._answers), *self._controls]
+        return index in ours or self._emitter.settles(index)
 
     def _stir(self) -> None:
         if self._news is not None:
@@ -295,8 +299,7 @@ class Runner:
 
     def _unused(self) -> list[int]:
         """Answers to a turn that was not run again: nobody has taken them, and they are to no purpose now."""
-        unused = [index for index, _ in self._answers]
-        self._answers.clear()
+        unused, self._answers = [index for index, _ in self._answers], []
         return unused
 
     async def _commit(self, batch: Batch) -> None:
@@ -307,7 +310,11 @@ class Runner:
         self.released = await self._emitter.append(batch)
         self._state.committed(batch.state)
         if batch.release and not self.released:
-            self._take(await self._store.inbox(self.claim.session))
+            inputs = await self._store.inbox(self.claim.session)
+            if any(new.index <= self._seen and not self._has(new.index) for new in inputs):
+                # it was done with: a store that lost its tail has given its index to another
+                self.fence(Regressed(self.claim.session))
+            self._take(inputs)
         elif self.released and self._attempts.resumed:  # a lease that only showed pushes has not resumed the session
             self._familiar.left(self.claim, self._state.local)
 

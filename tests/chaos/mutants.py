@@ -112,12 +112,11 @@ MUTANTS: dict[str, Mutant] = {
         (
             Patch(
                 "gateway/intake.py",
-                "            answer = await self._site.store.accept(",
+                "            return self._site.store.accept(",
                 "            self._put(codec.encode_ack(new.n, queued=0, duplicate=False, index=None, turn=new.turn))\n"
-                f"            await {PAUSE}\n"
-                "            answer = await self._site.store.accept(",
+                "            return self._site.store.accept(",
             ),
-            Patch("gateway/intake.py", "        self._put_soon(ack)\n", ""),
+            Patch("gateway/intake.py", "        put(ack)\n", ""),
         ),
     ),
     "subscribe_after_attach": Mutant(

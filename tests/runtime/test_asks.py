@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from app.store import keys
 from tests.runtime.conftest import Start
 from tests.runtime.stage import Talk
+from tests.support.valkey import ValkeyProcess
 
 ASKS = """
 async def ask(prompt, timeout=60, key=None):
@@ -171,3 +175,26 @@ async def test_an_answer_to_an_ask_that_a_next_attempt_has_taken_back_changes_no
     await talk.done(turn)
     assert talk.text(turn, attempt=3) == "answered in time"
     assert [r["status"] for r in talk.resolved()] == ["cancelled", "answered"]
+
+
+async def test_an_answer_under_an_index_that_a_store_without_its_tail_gives_out_again_leaves_the_inbox(
+    worker: Start, shared_valkey: ValkeyProcess
+) -> None:
+    made = await worker(ASKS + "    await cl.Message(str(await cl.AskUserMessage('more?').send())).send()\n")
+    talk = await Talk.start(made)
+    turn = await talk.say("x")
+    await talk.answer((await talk.asked())["id"], "blue")
+    second = await talk.asked(1)
+    with shared_valkey.client() as store:
+        # as if the answer had come after all that was kept
+        store.hincrby(keys.meta(talk.session), "inputs", -1)
+        inbox = keys.inputs(talk.session)
+        left: Any = store.xrange(inbox)
+        store.delete(inbox)
+        for index, fields in left:
+            store.xadd(inbox, fields, index)
+    await talk.answer("no-such-ask", "late")
+    await talk.answer(second["id"], "green")
+    await talk.done(turn)
+    await made.idle()
+    assert await made.store.inbox(talk.session) == []
