@@ -121,7 +121,7 @@ class OwnerCalls:
         run = "finish" if batch.finished else "start" if batch.started else ""
         turn, attempt = batch.started or ("", 0)
         args: list[Argument] = [
-            claim.mark, expected, batch.id, self.worker, self._lifetime_ms, self._lease_ms, release, run, turn, attempt,
+            claim.mark, expected, batch.id, self.worker, self._lifetime_ms, release, run, turn, attempt,
             len(batch.entries),
         ]  # fmt: skip
         for entry in batch.entries:

@@ -36,15 +36,6 @@ log = logs.get(__name__)
 REPAIR_AT_ONCE = 256
 """Sessions that are listened to again in one round trip."""
 
-CONTROLS = 32
-"""Cancels, answers and ends that may wait in an inbox, beside its other inputs."""
-
-REMEMBERED_NUMBERS = 64
-"""How many of a client's last numbers can be told from a conflict."""
-
-REMEMBERED_CLIENTS = 256
-"""How many clients of a session are remembered."""
-
 REMEMBERED_KEYS = 1_000
 """How many idempotency keys of a session are remembered; one more, and a tenth of them is forgotten."""
 
@@ -122,8 +113,7 @@ class RedisStore(OwnerCalls):
         known = self.known.get(session)
         args: tuple[Argument, ...] = (
             client, new.n, new.kind, new.body, new.checksum, new.turn, new.target,
-            self._taker, mark, self._lease_ms,
-            settings.inbox_size, settings.inbox_bytes, CONTROLS, REMEMBERED_NUMBERS, REMEMBERED_CLIENTS,
+            self._taker, mark, self._lease_ms, settings.inbox_size, settings.inbox_bytes,
             known.mark if known is not None else "",
         )  # fmt: skip
 
@@ -154,7 +144,7 @@ class RedisStore(OwnerCalls):
         name, lifetime = (f"call {mark}", RESEND_LIFETIME_MS) if key is None else (f"key {key}", KEY_LIFETIME_MS)
         args: tuple[Argument, ...] = (
             user or "", new.kind, new.body, new.checksum, new.turn, new.target, name, lifetime,
-            self._taker, mark, self._lease_ms, settings.inbox_size, settings.inbox_bytes, CONTROLS, REMEMBERED_KEYS,
+            self._taker, mark, self._lease_ms, settings.inbox_size, settings.inbox_bytes, REMEMBERED_KEYS,
         )  # fmt: skip
         reply = await self._run("push", session, args, within=PATIENCE)
         pushed = replies.pushed(reply)

@@ -68,7 +68,7 @@ MUTANTS: dict[str, Mutant] = {
                 "store/scripts/append.lua",
                 "if m[1] ~= mark then return { 'fenced' } end\n",
                 "local behind = m[1] ~= mark and tonumber(m[2]) - tonumber(expected) or 0\n"
-                "expected = expected + behind\n",
+                "expected = tostring(expected + behind)\n",
             ),
             Patch(
                 "store/scripts/append.lua",
@@ -82,7 +82,7 @@ MUTANTS: dict[str, Mutant] = {
     "no_position_check": Mutant(
         "SIGKILL the store in mid-stream, cut its file behind the claim, start it: the owner goes on beyond a hole",
         "gapless",
-        (Patch("store/scripts/append.lua", "if tonumber(m[2]) ~= tonumber(expected) then", "if false then"),),
+        (Patch("store/scripts/append.lua", "if m[2] ~= expected then", "if false then"),),
     ),
     "resume_by_seq_alone": Mutant(
         "a client leaves in mid-stream; the store loses the tail that it saw; the next attempt writes beyond its"

@@ -1,13 +1,16 @@
 #!lua
 -- Keeps an input and wakes the session's owner, or makes this worker its owner.
 -- ARGV: client, n, kind, body, checksum, turn or '', target or '', worker or '' (takes no lease), mark, lease (ms),
---       inbox size, inbox bytes, bound of controls, remembered numbers a client, remembered clients,
---       the mark of the last lease that this worker knows of or ''
-local FORGET = 12
+--       inbox size, inbox bytes, the mark of the last lease that this worker knows of or ''
+
+-- How many of a client's last numbers can be told from a conflict. Older ones are forgotten by the dozen.
+local REMEMBERED_NUMBERS, FORGET = 64, 12
+-- How many clients of a session are remembered.
+local REMEMBERED_CLIENTS = 256
+
 local client, n, kind, body, sum, turn, target, worker, mark, ttl = unpack(ARGV, 1, 10)
-local size, bytes, controls, window, clients = unpack(ARGV, 11, 15)
-local known = not is_control(kind) and ARGV[16]
-n, window = tonumber(n), tonumber(window)
+local size, bytes = ARGV[11], ARGV[12]
+local known = not is_control(kind) and ARGV[13]
 local m = meta()
 if not m[1] then return { 'missing' } end
 if m[6] then return { 'ended' } end
@@ -16,8 +19,10 @@ local owner = m[5] or ''
 
 local last = redis.call('HGET', D, client)
 local used = last and tonumber(string.match(last, '^%d+')) or 0
+local number = client .. '/' .. n
+n = tonumber(n)
 if n <= used then
-  local record = redis.call('HGET', D, client .. '/' .. n)
+  local record = redis.call('HGET', D, number)
   if not record then return { 'duplicate', '', '', owner } end
   local index, kept, its_turn = string.match(record, '^(%d*) (%x*) (.*)$')
   if kept ~= sum then return { 'conflict' } end
@@ -25,7 +30,7 @@ if n <= used then
 end
 if n > used + 1 then return { 'gap', used + 1 } end
 
-local limit = full(m, kind, body, size, bytes, controls)
+local limit = full(m, kind, body, size, bytes)
 if limit then return { 'busy', limit } end
 
 -- A cancel hits the oldest turn that is not done, decided here; with none there is nothing to keep.
@@ -43,7 +48,7 @@ local index, changed, alone = '', nil, nil
 if kind ~= 'cancel' or target ~= '' then index, changed, alone = put(m, kind, body, turn, target) end
 
 -- Least recent clients are forgotten whole: the stamp behind n is the time it was last used.
-if not last and redis.call('HINCRBY', D, '#', 1) > tonumber(clients) then
+if not last and redis.call('HINCRBY', D, '#', 1) > REMEMBERED_CLIENTS then
   local oldest, stamp = nil, math.huge
   local all = redis.call('HGETALL', D)
   for i = 1, #all, 2 do
@@ -60,11 +65,10 @@ if not last and redis.call('HINCRBY', D, '#', 1) > tonumber(clients) then
     redis.call('HINCRBY', D, '#', -1)
   end
 end
-redis.call('HSET', D, client, n .. ' ' .. now(), client .. '/' .. n, index .. ' ' .. sum .. ' ' .. turn)
--- Old numbers are forgotten by the dozen.
-if n > window and n % FORGET == 0 then
+redis.call('HSET', D, client, ARGV[2] .. ' ' .. now(), number, index .. ' ' .. sum .. ' ' .. turn)
+if n > REMEMBERED_NUMBERS and n % FORGET == 0 then
   local old = {}
-  for i = 1, FORGET do old[i] = client .. '/' .. (n - window - FORGET + i) end
+  for i = 1, FORGET do old[i] = client .. '/' .. (n - REMEMBERED_NUMBERS - FORGET + i) end
   redis.call('HDEL', D, unpack(old))
 end
 

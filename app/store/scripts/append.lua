@@ -1,25 +1,25 @@
 #!lua flags=allow-oom
 -- Adds to the log and applies what changes with it, if the lease and the position are the caller's.
--- ARGV: mark, expected seq, batch id, worker, lifetime (ms), lease (ms), release ('', 'idle', 'left' if
---       nobody is attached either, 'handover', 'end'),
+-- ARGV: mark, expected seq, batch id, worker, lifetime (ms),
+--       release ('', 'idle', 'left' if nobody is attached either, 'handover', 'end'),
 --       run ('', 'start', 'finish'), turn, attempt,
 --       number of entries, then first, last, frame of each,
 --       number of done inputs, then their indexes,
 --       number of state changes, then key, '+' .. value or '-' of each,
 --       number of asks and of durable steps of the running turn, then key, value of each
-local mark, expected, batch, worker, lifetime, ttl, release, run, turn, attempt = unpack(ARGV, 1, 10)
-local at = 10
+local mark, expected, batch, worker, lifetime, release, run, turn, attempt = unpack(ARGV, 1, 9)
+local at = 9
 local function arg()
   at = at + 1
   return ARGV[at]
 end
 local m = redis.call('HMGET', M, 'lease', 'seq', 'batch', 'waiting', 'waiting_bytes', 'controls', 'log_bytes',
-  'fresh', 'kept', 'tables', 'values', 'floor')
+  'fresh', 'kept', 'tables', 'values', 'floor', 'run', 'live', 'deaths')
 if m[3] == batch .. ' idle' or m[3] == batch .. ' held' then
   return { 'ok', string.sub(m[3], -4), m[7], m[12] }
 end
 if m[1] ~= mark then return { 'fenced' } end
-if tonumber(m[2]) ~= tonumber(expected) then return { 'regressed', m[2] } end
+if m[2] ~= expected then return { 'regressed', m[2] } end
 
 local changed = { 'HSET', M }
 local function change(field, value)
@@ -66,7 +66,7 @@ end
 if done > 0 then
   change('waiting', waiting)
   change('waiting_bytes', waiting_bytes)
-  change('controls', controls)
+  if controls ~= tonumber(m[6]) then change('controls', controls) end
 end
 
 local values = tonumber(arg())
@@ -95,9 +95,9 @@ if run == 'start' then
   change('attempt', attempt)
   change('live', '1')
 elseif run == 'finish' then
-  change('run', '')
-  change('live', '0')
-  change('deaths', 0)
+  if (m[13] or '') ~= '' then change('run', '') end
+  if m[14] == '1' then change('live', '0') end
+  if tonumber(m[15] or 0) > 0 then change('deaths', 0) end
   if tables then
     redis.call('UNLINK', key('q'), key('k'))
     change('tables', '0')

@@ -3,8 +3,10 @@
 --       profile or ''
 local user, agent, start, lifetime, worker, mark, ttl, profile = unpack(ARGV)
 if redis.call('EXISTS', M) == 1 then return { 'exists' } end
-redis.call('HSET', M, 'user', user, 'agent', agent, 'seq', 0, 'mark', '', 'floor', 0, 'floor_mark', '',
-  'fresh', lifetime, 'inputs', 0, 'waiting', 0, 'waiting_bytes', 0, 'controls', 0, 'log_bytes', 0)
+-- in the order in which they are looked for: a small hash is gone through from its beginning
+redis.call('HSET', M, 'inputs', 0, 'waiting', 0, 'waiting_bytes', 0, 'controls', 0, 'owner', '', 'lease', '',
+  'previous', '', 'seq', 0, 'mark', '', 'batch', '', 'log_bytes', 0, 'fresh', lifetime, 'run', '', 'deaths', 0,
+  'live', 0, 'user', user, 'agent', agent, 'floor', 0, 'floor_mark', '')
 if profile ~= '' then redis.call('HSET', M, 'profile', profile) end
 if start == '' then
   redis.call('ZADD', DUE, now() + lifetime, S)

@@ -2,7 +2,8 @@
 local M = KEYS[1]
 local tag, S = string.match(M, '^({p%d+}):m:(.*)$')
 local function key(kind) return tag .. ':' .. kind .. ':' .. S end
-local W, DUE = tag and tag .. ':w', tag and tag .. ':due'
+local DUE = tag and tag .. ':due'
+local function workers() return tag .. ':w' end
 
 -- Redis time alone decides a lease; it stands still while a script runs.
 local clock
@@ -16,7 +17,7 @@ end
 
 local function dead(owner, known_dead)
   if owner == known_dead then return true end
-  local deadline = redis.call('ZSCORE', W, owner)
+  local deadline = redis.call('ZSCORE', workers(), owner)
   return not deadline or tonumber(deadline) < now()
 end
 
@@ -49,17 +50,19 @@ local function is_control(kind) return kind == 'cancel' or kind == 'answer' or k
 -- What says only that a connection came or went: nobody has used the session yet.
 local function is_presence(kind) return kind == 'connect' or kind == 'disconnect' end
 
--- What decides about a new input (count, inputs and bytes that wait, controls, owner, whether it ended, user), and then
--- what a new owner needs.
+-- What decides about a new input (count, inputs and bytes that wait, controls, owner, whether it ended, user, whether it
+-- is fresh), and what about a new owner (lease, the one before, running turn, deaths, whether an attempt was under way).
 local function meta()
-  return redis.call('HMGET', M, 'inputs', 'waiting', 'waiting_bytes', 'controls', 'owner', 'ended', 'user',
-    'agent', 'lease', 'previous', 'seq', 'mark', 'floor', 'floor_mark', 'log_bytes', 'run', 'attempt', 'deaths', 'live',
-    'profile', 'values')
+  return redis.call('HMGET', M, 'inputs', 'waiting', 'waiting_bytes', 'controls', 'owner', 'ended', 'user', 'fresh',
+    'lease', 'previous', 'run', 'deaths', 'live')
 end
 
+-- Cancels, answers and ends that may wait in an inbox, beside its other inputs.
+local CONTROLS = 32
+
 -- The bound that one more input would pass, or nil.
-local function full(m, kind, body, size, bytes, controls)
-  if is_control(kind) then return tonumber(m[4]) >= tonumber(controls) and 'controls' or nil end
+local function full(m, kind, body, size, bytes)
+  if is_control(kind) then return tonumber(m[4]) >= CONTROLS and 'controls' or nil end
   if tonumber(m[2]) >= tonumber(size) then return 'size' end
   if tonumber(m[3]) + #body > tonumber(bytes) then return 'bytes' end
 end
@@ -67,15 +70,15 @@ end
 -- Keeps an input and answers with its index, with what has to change with it in the session's meta, which is left to
 -- `rouse`, and with all that is pending if that is known to be this one alone.
 local function put(m, kind, body, turn, target)
-  local index = tonumber(m[1]) + 1
+  local index = tostring(m[1] + 1)
   redis.call('XADD', key('i'), index .. '-0', 'k', kind, 'b', body, 't', turn, 'g', target)
   local changed = is_control(kind) and { 'inputs', index, 'controls', m[4] + 1 }
     or { 'inputs', index, 'waiting', m[2] + 1, 'waiting_bytes', m[3] + #body }
-  if not is_presence(kind) then
+  if m[8] ~= '' and not is_presence(kind) then
     changed[#changed + 1] = 'fresh'
     changed[#changed + 1] = ''
   end
-  local alone = tonumber(m[2]) == 0 and tonumber(m[4]) == 0 and { { tostring(index), kind, body, turn, target } }
+  local alone = tonumber(m[2]) == 0 and tonumber(m[4]) == 0 and { { index, kind, body, turn, target } }
   return index, changed, alone
 end
 
@@ -83,25 +86,38 @@ end
 -- fields of it to be set, `inputs` those that are pending if they are known. Whoever had the lease of the mark `known`
 -- and nobody after it needs only the time.
 local function take(worker, mark, ttl, m, changed, inputs, known)
-  local deaths = tonumber(m[18] or 0) + (m[19] == '1' and 1 or 0)
-  redis.call('HSET', M, 'owner', worker, 'lease', mark, 'live', '0', 'deaths', deaths, unpack(changed or {}))
+  changed = changed or {}
+  local function change(field, value)
+    changed[#changed + 1] = field
+    changed[#changed + 1] = value
+  end
+  change('owner', worker)
+  change('lease', mark)
+  local deaths = tonumber(m[12] or 0)
+  if m[13] == '1' then
+    deaths = deaths + 1
+    change('deaths', deaths)
+    change('live', '0')
+  end
+  redis.call('HSET', M, unpack(changed))
   local time = now()
   -- a claim tells of life as a renewal does, no more often than those
-  if tonumber(redis.call('ZSCORE', W, worker) or 0) < time + ttl - 500 then
-    redis.call('ZADD', W, 'GT', time + ttl, worker)
+  if tonumber(redis.call('ZSCORE', workers(), worker) or 0) < time + ttl - 500 then
+    redis.call('ZADD', workers(), 'GT', time + ttl, worker)
   end
   redis.call('ZADD', DUE, time + ttl, S)
-  if inputs and known and known ~= '' and m[10] == known and m[9] == '' and deaths == 0 and (m[16] or '') == '' then
+  local run = m[11] or ''
+  if inputs and known and known ~= '' and m[10] == known and m[9] == '' and deaths == 0 and run == '' then
     return { time }
   end
   local previous = m[9]
   if not previous or previous == '' then previous = m[10] or '' end
-  local run = m[16] or ''
   local asks, steps = {}, {}
   if run ~= '' then asks, steps = redis.call('HGETALL', key('q')), redis.call('HGETALL', key('k')) end
-  return { m[7], m[8], previous, m[11], m[12], m[13], m[14], m[15], run, m[17] or 0, deaths,
-    inputs or pending(), m[21] and redis.call('HGETALL', key('u')) or {}, asks, steps, time,
-    m[5] or '', m[20] or '' }
+  local r = redis.call('HMGET', M, 'agent', 'seq', 'mark', 'floor', 'floor_mark', 'log_bytes', 'attempt', 'profile',
+    'values')
+  return { m[7], r[1], previous, r[2], r[3], r[4], r[5], r[6], run, r[7] or 0, deaths,
+    inputs or pending(), r[9] and redis.call('HGETALL', key('u')) or {}, asks, steps, time, m[5] or '', r[8] or '' }
 end
 
 -- Has somebody look at the inbox: the living owner, or else this worker as the new one, or else the next that scans.

@@ -2,9 +2,9 @@
 -- Keeps an input that comes from outside every connection, once for each idempotency key.
 -- ARGV: user or '' (whoever's session it is), kind, body, checksum, turn or '', message or '', idempotency key,
 --       how long that counts (ms), worker or '' (takes no lease), mark, lease (ms),
---       inbox size, inbox bytes, bound of controls, most idempotency keys
+--       inbox size, inbox bytes, most idempotency keys
 local user, kind, body, sum, turn, message, name, lifetime, worker, mark, ttl = unpack(ARGV, 1, 11)
-local size, bytes, controls, most = unpack(ARGV, 12, 15)
+local size, bytes, most = unpack(ARGV, 12, 14)
 local m = meta()
 if not m[1] then return { 'missing' } end
 if user ~= '' and m[7] ~= user then return { 'forbidden' } end
@@ -20,7 +20,7 @@ if record then
     return { 'duplicate', index, id, owner }
   end
 end
-local limit = full(m, kind, body, size, bytes, controls)
+local limit = full(m, kind, body, size, bytes)
 if limit then return { 'busy', limit } end
 
 -- Past the bound the tenth of the keys that would expire first is forgotten, those that have expired among them.

@@ -3,12 +3,12 @@
 -- ARGV: worker, lease (ms), most sessions, then workers known to be dead
 local worker, ttl, most = unpack(ARGV, 1, 3)
 local due = KEYS[1]
-local partition = string.match(due, '^({p%d+})')
-W = partition .. ':w'
+tag = string.match(due, '^({p%d+})')
+local W = workers()
 local time = now()
 local known = {}
 for i = 4, #ARGV do known[ARGV[i]] = true end
-local sessions, workers = {}, {}
+local sessions, deadlines = {}, {}
 -- a death makes every session of that worker due; one that is owned waits for no longer than a lease
 local till = #ARGV > 3 and time + ttl or time
 for _, session in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', till, 'WITHSCORES')) do
@@ -18,7 +18,7 @@ local found = {}
 for i = 1, #sessions, 2 do
   if #found >= tonumber(most) then break end
   local session, at = sessions[i], tonumber(sessions[i + 1])
-  local owner = redis.call('HGET', partition .. ':m:' .. session, 'owner')
+  local owner = redis.call('HGET', tag .. ':m:' .. session, 'owner')
   if not owner or owner == '' then
     if at <= time then found[#found + 1] = session end
   elseif known[owner] or (at <= time and owner ~= worker and dead(owner, '')) then
@@ -31,11 +31,11 @@ for i = 1, #sessions, 2 do
   end
 end
 for i, value in ipairs(redis.call('ZRANGE', W, 0, -1, 'WITHSCORES')) do
-  if i % 2 == 1 then workers[#workers + 1] = value else workers[#workers + 1] = tonumber(value) - time end
+  if i % 2 == 1 then deadlines[#deadlines + 1] = value else deadlines[#deadlines + 1] = tonumber(value) - time end
 end
 -- a dead worker is forgotten once it has nothing left: an owner that is not listed counts as dead
 if #found == 0 then
   for worker_known in pairs(known) do redis.call('ZREM', W, worker_known) end
 end
 redis.call('ZREMRANGEBYSCORE', W, '-inf', time - 60000)
-return { found, workers }
+return { found, deadlines }
