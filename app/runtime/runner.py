@@ -80,8 +80,8 @@ class Runner:
         self._verdicts: dict[str, Outcome] = {}
         self._ending = claim.expired
         self._draining = False
-        known = known or claim.head.seq == 0
-        self._attempts = Attempts(store, claim, agent, settings, self._emitter, self._state, loop=loop, resumed=known)
+        resumed = known or claim.head.seq == 0
+        self._attempts = Attempts(store, claim, agent, settings, self._emitter, self._state, loop=loop, resumed=resumed)
         self._unfinished = claim.run
         self._turn: Turn | None = None
         self._doing = ""

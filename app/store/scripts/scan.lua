@@ -3,7 +3,7 @@
 -- ARGV: worker, lease (ms), most sessions, then workers known to be dead
 local worker, ttl, most = unpack(ARGV, 1, 3)
 local due = KEYS[1]
-tag = string.match(due, '^({p%d+})')
+tag = string.match(due, '^({p%d+})') -- this script's key is no meta, from which it is derived elsewhere
 local W = workers()
 local time = now()
 local known = {}
