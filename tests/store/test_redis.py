@@ -221,6 +221,16 @@ async def test_the_last_event_the_inbox_and_the_state_are_one(store: RedisStore)
     assert (after.run, after.deaths, after.inputs, after.state) == ("", 0, [], {"k": b"j1"})
 
 
+async def test_a_turn_that_ended_is_no_death_of_its_worker(store: RedisStore) -> None:
+    session = await session_of(store)
+    await store.accept(session, CLIENT, message(1))
+    claim = await claimed(store, session)
+    await store.append(claim, 0, Batch(id="a", entries=[entry(claim, 1)], started=("turn1", 1)))
+    await store.append(claim, 1, Batch(id="b", entries=[entry(claim, 2)], finished=True, done=[1], release=True))
+    after = await claimed(store, session)
+    assert (after.run, after.deaths) == ("", 0)
+
+
 async def test_a_handover_is_no_death(store: RedisStore) -> None:
     session = await session_of(store)
     await store.accept(session, CLIENT, message(1))
