@@ -231,6 +231,14 @@ async def test_a_turn_that_ended_is_no_death_of_its_worker(store: RedisStore) ->
     assert (after.run, after.deaths) == ("", 0)
 
 
+async def test_one_attempt_is_one_death_however_often_its_session_is_taken(store: RedisStore) -> None:
+    session = await session_of(store)
+    await store.accept(session, CLIENT, message(1))
+    claim = await claimed(store, session)
+    await store.append(claim, 0, Batch(id="a", entries=[entry(claim, 1)], started=("turn1", 1)))
+    assert [(await claimed(store, session)).deaths for _ in range(2)] == [1, 1]
+
+
 async def test_a_handover_is_no_death(store: RedisStore) -> None:
     session = await session_of(store)
     await store.accept(session, CLIENT, message(1))
